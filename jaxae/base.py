@@ -1,0 +1,112 @@
+"""The two types that everything else is built from, and what a batch is."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = chex.Array
+Key = chex.PRNGKey
+Params = chex.ArrayTree
+Batch = Mapping[str, Array]
+"""`x`, and where they apply `mask` (1 = observed), `context` and `y`; rows are examples."""
+Metrics = dict[str, Array]
+"""Scalars by name."""
+
+
+class Autoencoder(NamedTuple):
+    """What is learned: pure functions that share one tree of parameters.
+
+    The argument rule is one: what is learned, then randomness, then data.
+
+    Attributes:
+        init: `(key, batch) -> params`; only shapes and dtypes of the batch matter.
+        loss: `(params, key, batch) -> (loss, metrics)`, scalars, in nats per example.
+        encode: `(params, batch) -> z`, without noise; z is `(batch, latent_dim)`.
+        decode: `(params, z, context=None) -> x_hat`, the mean of the likelihood.
+        sample: `(params, key, n) -> x`, from the model's own distribution; a
+            `ValueError` where it has none.
+    """
+
+    init: Callable[[Key, Batch], Params]
+    loss: Callable[[Params, Key, Batch], tuple[Array, Metrics]]
+    encode: Callable[[Params, Batch], Array]
+    decode: Callable[..., Array]
+    sample: Callable[[Params, Key, int], Array]
+
+
+class Learner(NamedTuple):
+    """How it is learned: a pair of pure functions, as an optax optimizer is.
+
+    Attributes:
+        init: `(params, key) -> state`, a pytree that has `.params`; always takes a key.
+        step: `(state, key, batch) -> (state, metrics)`.
+    """
+
+    init: Callable[[Params, Key], Any]
+    step: Callable[[Any, Key, Batch], tuple[Any, Metrics]]
+
+
+def as_float(x: Array) -> jax.Array:
+    """Returns `x` as the floats that a model sees.
+
+    Unsigned 8-bit integers are pixel intensities 0..255 and stand for x / 255, so
+    that images stay small on the device and are scaled inside the compiled step.
+    Floats pass unchanged; booleans and other integers become float32 of equal value.
+
+    >>> as_float(np.array([0, 51, 255], np.uint8)).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
+    x = jnp.asarray(x)
+    if x.dtype == jnp.uint8:
+        return x.astype(jnp.float32) * (1.0 / 255.0)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+
+
+def num_examples(data: Batch) -> int:
+    """The number of rows that all arrays of `data` share.
+
+    Raises:
+        ValueError: `data` is no mapping with `x`, is empty, or its lengths differ.
+    """
+    if not isinstance(data, Mapping) or "x" not in data:
+        what = f"keys {sorted(data)}" if isinstance(data, Mapping) else type(data).__name__
+        raise ValueError(f'A batch is a mapping of arrays that has "x"; got {what}.')
+    lengths = {name: np.shape(a)[0] if np.ndim(a) else None for name, a in data.items()}
+    if len(set(lengths.values())) != 1 or None in lengths.values():
+        raise ValueError(f"All arrays of a batch need the same number of rows; got {lengths}.")
+    if not lengths["x"]:
+        raise ValueError("The data has no examples.")
+    return int(np.shape(data["x"])[0])
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether any leaf of `values` is a tracer, whose value no check can see."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def check_range(
+    name: str,
+    value: Any,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Raises `ValueError` unless low <= value <= high; traced values pass unseen.
+
+    `open_low` and `open_high` exclude the ends themselves. NaN is never in range.
+    """
+    if is_traced(value):
+        return
+    a = np.asarray(value)
+    above = a > low if open_low else a >= low
+    below = a < high if open_high else a <= high
+    if not np.all(above & below):
+        left = "(" if open_low or low == -np.inf else "["
+        right = ")" if open_high or high == np.inf else "]"
+        raise ValueError(f"{name} must lie in {left}{low}, {high}{right}; got {value}.")

@@ -1,0 +1,1 @@
+"""What is learned: the composition, its parts, and presets."""

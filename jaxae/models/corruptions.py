@@ -1,0 +1,99 @@
+"""Corruptions: functions `(key, x) -> x_tilde` of the same shape and dtype.
+
+Each takes a `noise_level` that may be a traced value, so that one compiled program
+can sweep it; a concrete one is checked at once. At level 0 every corruption is the
+identity.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxae.base import Array, Key, check_range
+
+Corruption = Callable[[Key, Array], Array]
+
+
+def none(key: Key, x: Array) -> Array:
+    """Leaves `x` as it is."""
+    del key
+    return x
+
+
+def masking(noise_level: chex.Numeric) -> Corruption:
+    """Sets each entry to zero with probability `noise_level` (Vincent et al., 2008).
+
+    >>> masking(1.0)(jax.random.key(0), jnp.ones(3)).tolist()
+    [0.0, 0.0, 0.0]
+
+    Raises:
+        ValueError: a concrete `noise_level` outside [0, 1].
+    """
+    check_range("noise_level", noise_level, 0.0, 1.0)
+    return lambda key, x: jnp.where(_chance(key, noise_level, x), 0, x)
+
+
+def gaussian(noise_level: chex.Numeric) -> Corruption:
+    """Adds Gaussian noise of standard deviation `noise_level`, in the units of x.
+
+    >>> gaussian(0.0)(jax.random.key(0), jnp.ones(3)).tolist()
+    [1.0, 1.0, 1.0]
+
+    Raises:
+        ValueError: a concrete `noise_level` below 0.
+    """
+    check_range("noise_level", noise_level, 0.0)
+    return lambda key, x: (
+        x + jnp.asarray(noise_level, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
+    )
+
+
+def salt_and_pepper(
+    noise_level: chex.Numeric, low: chex.Numeric = 0.0, high: chex.Numeric = 1.0
+) -> Corruption:
+    """Sets each entry with probability `noise_level` to `low` or `high`, a fair coin's choice.
+
+    `low` and `high` are the least and the greatest value that x can take
+    (Vincent et al., 2010).
+
+    >>> set(salt_and_pepper(1.0)(jax.random.key(0), jnp.full(9, 0.5)).tolist())
+    {0.0, 1.0}
+
+    Raises:
+        ValueError: a concrete `noise_level` outside [0, 1].
+    """
+    check_range("noise_level", noise_level, 0.0, 1.0)
+
+    def corrupt(key: Key, x: Array) -> Array:
+        u = jax.random.uniform(key, x.shape, x.dtype)
+        extreme = jnp.where(u < 0.5 * noise_level, low, high).astype(x.dtype)
+        return jnp.where(u < noise_level, extreme, x)
+
+    return corrupt
+
+
+def dropout(noise_level: chex.Numeric) -> Corruption:
+    """Zeroes entries with probability `noise_level` and scales the rest by 1 / (1 - noise_level).
+
+    Unlike `masking` it leaves the expected input unchanged (Srivastava et al., 2014).
+
+    >>> dropout(0.5)(jax.random.key(0), jnp.ones(4)).max().item()
+    2.0
+
+    Raises:
+        ValueError: a concrete `noise_level` outside [0, 1).
+    """
+    check_range("noise_level", noise_level, 0.0, 1.0, open_high=True)
+
+    def corrupt(key: Key, x: Array) -> Array:
+        scale = jnp.asarray(1.0 / (1.0 - noise_level), x.dtype)
+        return jnp.where(_chance(key, noise_level, x), 0, x * scale)
+
+    return corrupt
+
+
+def _chance(key: Key, probability: chex.Numeric, x: Array) -> Array:
+    """True at each entry of x with the probability, independently."""
+    return jax.random.bernoulli(key, probability, x.shape)

@@ -1,0 +1,147 @@
+"""Likelihoods p(x | out): densities, means and samples, entry by entry.
+
+`out` is what the decoder gives: the natural parameters. Minimising the negative
+log-density under a Gaussian of fixed scale is minimising squared error, under a
+Bernoulli it is minimising cross-entropy.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.base import Array, Key, check_range
+
+
+class Likelihood(NamedTuple):
+    """A distribution of the data given the decoder's output.
+
+    Attributes:
+        log_prob: `(out, x) -> log p(x | out)`, in nats, of the shape of x (without
+            the last axis where the distribution is over that axis).
+        mean: `out -> E[x | out]`, of the shape of x.
+        sample: `(key, out) -> x`.
+        outputs: how many numbers the decoder gives for each entry of x, side by
+            side on the last axis.
+        head: a Linen module from the decoder's array to `out`, for likelihoods that
+            have parameters of their own; None where that is the identity.
+        support: the least and the greatest value that x may take.
+    """
+
+    log_prob: Callable[[Any, Array], Array]
+    mean: Callable[[Any], Array]
+    sample: Callable[[Key, Any], Array]
+    outputs: int = 1
+    head: nn.Module | None = None
+    support: tuple[float, float] = (-np.inf, np.inf)
+
+
+class SharedScale(nn.Module):
+    """Pairs the mean with one learned log standard deviation for all entries."""
+
+    initial: float = 0.0
+
+    @nn.compact
+    def __call__(self, out: Array) -> tuple[Array, Array]:
+        """Returns `(mean, log_scale)`, the latter a scalar."""
+        return out, self.param("log_scale", nn.initializers.constant(self.initial), ())
+
+
+class PerEntryScale(nn.Module):
+    """Splits the last axis into means and log standard deviations."""
+
+    floor: float = 1e-3
+
+    def __call__(self, out: Array) -> tuple[Array, Array]:
+        """Returns `(mean, log_scale)`, each half as wide as `out`; the scale stays above `floor`."""
+        mean, raw = jnp.split(out, 2, axis=-1)
+        return mean, jnp.logaddexp(raw, jnp.log(self.floor).astype(raw.dtype))
+
+
+def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Likelihood:
+    """Gaussian around the decoder's output.
+
+    Args:
+        scale: the standard deviation in the units of x, a positive number (or traced
+            value): at 1 the loss is half the squared error plus a constant. "shared"
+            learns one for all entries, "per_entry" has the decoder give one for each
+            (kept above 1e-3, without which a constant entry has infinite density).
+
+    >>> gaussian(1.0).log_prob(jnp.zeros(1), jnp.zeros(1)).round(4).tolist()
+    [-0.918900012969971]
+
+    Raises:
+        ValueError: another word, or a concrete scale that is not positive.
+    """
+    if isinstance(scale, str):
+        heads: dict[str, tuple[int, nn.Module]] = {
+            "shared": (1, SharedScale()),
+            "per_entry": (2, PerEntryScale()),
+        }
+        if scale not in heads:
+            raise ValueError(f"scale is a number or one of {sorted(heads)}; got {scale!r}.")
+        outputs, head = heads[scale]
+        return Likelihood(
+            log_prob=lambda out, x: _normal_log_prob(*out, x),
+            mean=lambda out: out[0],
+            sample=lambda key, out: _normal_sample(key, *out),
+            outputs=outputs,
+            head=head,
+        )
+    check_range("scale", scale, 0.0, open_low=True)
+    log_scale = jnp.log(jnp.asarray(scale))
+    return Likelihood(
+        log_prob=lambda out, x: _normal_log_prob(out, log_scale.astype(out.dtype), x),
+        mean=lambda out: out,
+        sample=lambda key, out: _normal_sample(key, out, log_scale.astype(out.dtype)),
+    )
+
+
+def bernoulli() -> Likelihood:
+    """Bernoulli with the decoder's output as logits; x in [0, 1].
+
+    For x strictly between 0 and 1, as grey pixels are, the value is the negative
+    cross-entropy, which has the floor of x's own entropy and is no log-density.
+
+    >>> bernoulli().log_prob(jnp.zeros(1), jnp.ones(1)).round(4).tolist()
+    [-0.6930999755859375]
+    """
+    return Likelihood(
+        log_prob=lambda out, x: x * out - jax.nn.softplus(out),
+        mean=jax.nn.sigmoid,
+        sample=lambda key, out: jax.random.bernoulli(key, jax.nn.sigmoid(out)).astype(out.dtype),
+        support=(0.0, 1.0),
+    )
+
+
+def categorical() -> Likelihood:
+    """Categorical over the last axis, a softmax of the decoder's output.
+
+    x is one-hot (or a distribution) over the last axis, which log_prob sums away.
+
+    >>> categorical().log_prob(jnp.zeros((1, 4)), jnp.eye(4)[:1]).round(4).tolist()
+    [-1.3862999677658081]
+    """
+
+    def sample(key: Key, out: Array) -> Array:
+        return jax.nn.one_hot(jax.random.categorical(key, out), out.shape[-1], dtype=out.dtype)
+
+    return Likelihood(
+        log_prob=lambda out, x: jnp.sum(x * jax.nn.log_softmax(out), axis=-1),
+        mean=jax.nn.softmax,
+        sample=sample,
+        support=(0.0, 1.0),
+    )
+
+
+def _normal_log_prob(mean: Array, log_scale: Array, x: Array) -> Array:
+    z = (x - mean) * jnp.exp(-log_scale)
+    return -0.5 * jnp.square(z) - log_scale - 0.5 * np.log(2.0 * np.pi).astype(mean.dtype)
+
+
+def _normal_sample(key: Key, mean: Array, log_scale: Array) -> Array:
+    return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape, mean.dtype)

@@ -1,0 +1,222 @@
+"""Encoders and decoders: Linen modules, and the builders of matching pairs.
+
+An encoder is called as `encoder(x)` and a decoder as `decoder(z)`; where a batch has
+a `mask` or a `context`, the encoder is given them as keyword arguments and the decoder
+is given the context, so a network that needs neither may leave them out.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxae.base import Array
+
+Activation = Callable[[Array], Array]
+Initializer = Callable[..., Array]
+Shape = int | Sequence[int]
+
+_KERNEL_INIT = {"relu": "he_normal", "leaky_relu": "he_normal", "elu": "he_normal"} | {
+    "gelu": "he_normal",
+    "silu": "he_normal",
+    "selu": "lecun_normal",
+}
+ACTIVATIONS = (
+    *("identity", "sigmoid", "tanh", "relu", "leaky_relu"),
+    *("elu", "selu", "gelu", "silu", "softplus", "hard_tanh"),
+)
+INITIALIZERS = (
+    *("he_normal", "he_uniform", "glorot_normal", "glorot_uniform"),
+    *("lecun_normal", "lecun_uniform", "orthogonal"),
+)
+
+
+def activation(name: str | Activation) -> Activation:
+    """The activation of that name (see `ACTIVATIONS`); a function passes unchanged.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if callable(name):
+        return name
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation is a function or one of {ACTIVATIONS}; got {name!r}.")
+    return getattr(jax.nn, name)
+
+
+def initializer(name: str | Initializer | None, activation: str | Activation) -> Initializer:
+    """The kernel initialiser of that name (see `INITIALIZERS`); a function passes unchanged.
+
+    None suits the activation: He for the ReLU family, LeCun for SELU, Glorot otherwise
+    (He et al., 2015; Klambauer et al., 2017; Glorot & Bengio, 2010).
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if callable(name):
+        return name
+    if name is None:
+        known = activation if isinstance(activation, str) else ""
+        name = _KERNEL_INIT.get(known, "glorot_uniform")
+    if name not in INITIALIZERS:
+        raise ValueError(f"kernel_init is a function or one of {INITIALIZERS}; got {name!r}.")
+    return getattr(jax.nn.initializers, name)()
+
+
+class MLP(nn.Module):
+    """Dense layers, `activation` between them and `final` after the last.
+
+    Inputs are flattened to `(batch, features)`, a context is flattened and appended,
+    and the output has shape `(batch, *shape)`, or `(batch, features[-1])` without one.
+
+    Attributes:
+        features: the width of each layer.
+        shape: the output's shape for one example; its size is features[-1].
+        activation: between layers; a name of `ACTIVATIONS` or a function.
+        final: after the last layer.
+        kernel_init: a name of `INITIALIZERS`, a function, or None: what suits the
+            activation.
+        use_bias: whether layers add a bias, initialised to zero.
+        dtype: of the computation, None for that of inputs and parameters promoted.
+        param_dtype: of the parameters.
+    """
+
+    features: Sequence[int]
+    shape: Sequence[int] | None = None
+    activation: str | Activation = "elu"
+    final: str | Activation = "identity"
+    kernel_init: str | Initializer | None = None
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None = None, context: Array | None = None) -> Array:
+        """Maps `(batch, ...)` to `(batch, *shape)`; unobserved entries are zeros already."""
+        del mask
+        x = x.reshape(x.shape[0], -1)
+        if context is not None:
+            x = jnp.concatenate([x, context.reshape(x.shape[0], -1).astype(x.dtype)], axis=1)
+        for i, width in enumerate(self.features):
+            last = i == len(self.features) - 1
+            nonlinearity = self.final if last else self.activation
+            x = nn.Dense(
+                width,
+                use_bias=self.use_bias,
+                kernel_init=initializer(self.kernel_init, nonlinearity),
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=f"layer_{i}",
+            )(x)
+            x = activation(nonlinearity)(x)
+        return x if self.shape is None else x.reshape(x.shape[0], *self.shape)
+
+
+class TransposedMLP(nn.Module):
+    """The mirror of an `MLP`, with its kernels transposed and biases of its own.
+
+    Attributes:
+        encoder: the MLP whose kernels it reads, the same instance that encodes.
+        shape: the output's shape for one example.
+    """
+
+    encoder: MLP
+    shape: Sequence[int]
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        """Maps `(batch, latent_dim)` to `(batch, *shape)`."""
+        layers = self.encoder.variables["params"]
+        dtype = self.encoder.dtype
+        for i in reversed(range(len(self.encoder.features))):
+            kernel = layers[f"layer_{i}"]["kernel"]
+            z, kernel = nn.dtypes.promote_dtype(z, kernel, dtype=dtype)
+            z = z @ kernel.T
+            if self.encoder.use_bias:
+                bias = self.param(
+                    f"bias_{i}", nn.initializers.zeros, kernel.shape[:1], self.encoder.param_dtype
+                )
+                z = z + bias.astype(z.dtype)
+            z = z if i == 0 else activation(self.encoder.activation)(z)
+        return z.reshape(z.shape[0], *self.shape)
+
+
+class Networks(NamedTuple):
+    """An encoder and the decoder that fits it."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+
+def mlp(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    hidden_dims: Sequence[int] = (),
+    outputs: int = 1,
+    decoder: Literal["mirrored", "tied"] = "mirrored",
+    activation: str | Activation = "elu",
+    latent_activation: str | Activation | None = None,
+    **options: Any,
+) -> Networks:
+    """A symmetric pair of MLPs: shape - hidden_dims - latent_dim - reversed - shape.
+
+    Args:
+        shape: of one example, a number of features or a tuple such as (28, 28, 1).
+        latent_dim: the width of the code.
+        hidden_dims: the widths between input and code, from the input on.
+        outputs: numbers that the decoder gives for each entry (`Likelihood.outputs`).
+        decoder: "mirrored" has kernels of its own, "tied" the encoder's, transposed.
+        activation: of the hidden layers.
+        latent_activation: of the code; None takes the identity where there are hidden
+            layers, and `activation` where the code is the only one.
+        **options: of `MLP`: kernel_init, use_bias, dtype, param_dtype.
+
+    >>> encoder, decoder = mlp((28, 28, 1), 30, hidden_dims=(1000, 500, 250))
+    >>> encoder.features, decoder.features
+    ((1000, 500, 250, 30), (250, 500, 1000, 784))
+
+    Raises:
+        ValueError: a width that is no positive integer, an unknown name, or a tied
+            decoder that should give several outputs.
+    """
+    shape = example_shape(shape)
+    widths = (*hidden_dims, latent_dim)
+    if not all(isinstance(n, int) and n > 0 for n in widths):
+        raise ValueError(f"hidden_dims and latent_dim are positive integers; got {widths}.")
+    if latent_activation is None:
+        latent_activation = "identity" if hidden_dims else activation
+    _check_names(activation, latent_activation, options.get("kernel_init"))
+    encoder = MLP(widths, activation=activation, final=latent_activation, **options)
+    if decoder == "tied":
+        if outputs != 1:
+            raise ValueError(
+                "A tied decoder gives one number for each entry, this likelihood needs "
+                f"{outputs}: take decoder='mirrored', or a likelihood of one output."
+            )
+        return Networks(encoder, TransposedMLP(encoder, shape))
+    if decoder != "mirrored":
+        raise ValueError(f"decoder is 'mirrored' or 'tied'; got {decoder!r}.")
+    shape = (*shape[:-1], shape[-1] * outputs)
+    back = (*reversed(widths[:-1]), math.prod(shape))
+    return Networks(encoder, MLP(back, shape, activation=activation, **options))
+
+
+def example_shape(shape: Shape) -> tuple[int, ...]:
+    """The shape of one example as a tuple of positive integers, or `ValueError`."""
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(
+            "shape is that of one example, a positive integer or a tuple of them such as "
+            f"x.shape[1:]; got {shape!r}."
+        )
+    return sizes
+
+
+def _check_names(
+    hidden: str | Activation, latent: str | Activation, kernel_init: str | Initializer | None
+) -> None:
+    activation(hidden), activation(latent), initializer(kernel_init, hidden)

@@ -1,0 +1,191 @@
+"""The training loop, made of `Learner.step` and nothing else."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.base import Array, Batch, Key, Learner, Metrics, Params, num_examples
+
+Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
+"""`(state, first_epoch, epochs) -> (state, metrics)`, metrics with a leading axis of epochs."""
+
+
+def fit(
+    learner: Learner,
+    state: Any,
+    data: Batch,
+    key: Key,
+    *,
+    epochs: int,
+    batch_size: int,
+    evaluate: Callable[[Params], Metrics] | None = None,
+    first_epoch: chex.Numeric = 0,
+) -> tuple[Any, Metrics]:
+    """Trains for `epochs` passes over `data`, each in a fresh order.
+
+    A pure function: jit it, vmap it over keys or hyperparameters. Only indices are
+    shuffled, never the data. The randomness of an epoch is that of `key` and the epoch's
+    number alone, so that 20 epochs equal 10 and then 10 more from `first_epoch=10`. What
+    does not fill a last batch is left out of that epoch.
+
+    Args:
+        learner: what makes one step.
+        state: of `learner.init`, or of an earlier fit.
+        data: arrays with examples along the first axis.
+        key: the randomness of order, corruptions and codes.
+        epochs: the number of passes.
+        batch_size: examples in a step.
+        evaluate: `params -> metrics`, after every epoch; added to the epoch's metrics.
+        first_epoch: how many epochs came before; may be traced.
+
+    Returns:
+        The last state, and metrics of shape `(epochs,)`: means over the epoch's steps,
+        and what `evaluate` returned.
+
+    >>> import jaxae, optax
+    >>> model = jaxae.undercomplete(8, 3)
+    >>> data = {"x": jax.random.normal(jax.random.key(0), (32, 8))}
+    >>> learner = jaxae.gradient(model.loss, optax.adam(1e-2))
+    >>> state = learner.init(model.init(jax.random.key(1), data), jax.random.key(2))
+    >>> state, history = fit(learner, state, data, jax.random.key(3), epochs=5, batch_size=8)
+    >>> history["loss"].shape
+    (5,)
+
+    Raises:
+        ValueError: epochs or batch_size are no positive integers, batch_size exceeds the
+            number of examples, or the arrays differ in length.
+    """
+    num = num_examples(data)
+    _check_count("epochs", epochs)
+    _check_count("batch_size", batch_size, num)
+    steps = num // batch_size
+    data = jax.tree.map(jnp.asarray, dict(data))
+
+    def one_epoch(state: Any, epoch: Array) -> tuple[Any, Metrics]:
+        order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
+        order = jax.random.permutation(order_key, num)[: steps * batch_size]
+
+        def one_step(state: Any, inputs: tuple[Array, Array]) -> tuple[Any, Metrics]:
+            step, index = inputs
+            batch = jax.tree.map(lambda a: a[index], data)
+            return learner.step(state, jax.random.fold_in(step_key, step), batch)
+
+        inputs = jnp.arange(steps), order.reshape(steps, batch_size)
+        state, metrics = jax.lax.scan(one_step, state, inputs)
+        metrics = jax.tree.map(lambda a: jnp.mean(a, axis=0), metrics)
+        return state, {**metrics, **(evaluate(state.params) if evaluate else {})}
+
+    return jax.lax.scan(one_epoch, state, first_epoch + jnp.arange(epochs))
+
+
+def stream(
+    learner: Learner, state: Any, key: Key, batches: Iterable[Batch], *, first_step: int = 0
+) -> Iterator[tuple[Any, Metrics]]:
+    """Yields `(state, metrics)` after each batch, for data that does not fit or never ends.
+
+    The step is compiled once for each shape of batch. Its randomness is that of `key`
+    and the step's number, counted from `first_step`.
+
+    >>> import jaxae, optax
+    >>> model = jaxae.undercomplete(8, 3)
+    >>> batches = [{"x": np.ones((4, 8), np.float32)}] * 3
+    >>> learner = jaxae.gradient(model.loss, optax.adam(1e-2))
+    >>> state = learner.init(model.init(jax.random.key(1), batches[0]), jax.random.key(2))
+    >>> for state, metrics in stream(learner, state, jax.random.key(3), batches):
+    ...     loss = metrics["loss"]
+    """
+    step = jax.jit(learner.step)
+    for i, batch in enumerate(batches, first_step):
+        num_examples(batch)
+        state, metrics = step(state, jax.random.fold_in(key, i), dict(batch))
+        yield state, metrics
+
+
+def over_arrays(
+    learner: Learner,
+    data: Batch,
+    key: Key,
+    *,
+    batch_size: int,
+    evaluate: Callable[[Params, Batch], Metrics] | None = None,
+    validation: Batch | None = None,
+) -> Advance:
+    """A run's `advance` by compiled `fit`, with the data on the device.
+
+    `evaluate(params, validation)` is compiled with it and called after each epoch.
+
+    Raises:
+        ValueError: as `fit` does, and when one of evaluate and validation is missing.
+    """
+    if (evaluate is None) != (validation is None):
+        raise ValueError("evaluate and validation belong together: give both, or neither.")
+    _check_count("batch_size", batch_size, num_examples(data))
+
+    @partial(jax.jit, static_argnums=4)
+    def advance(
+        state: Any, data: Batch, validation: Batch | None, first_epoch: Array, epochs: int
+    ) -> tuple[Any, Metrics]:
+        judge = (lambda params: evaluate(params, validation)) if evaluate else None
+        return fit(
+            learner,
+            state,
+            data,
+            key,
+            epochs=epochs,
+            batch_size=batch_size,
+            evaluate=judge,
+            first_epoch=first_epoch,
+        )
+
+    data, validation = to_device(data), None if validation is None else to_device(validation)
+    return lambda state, first, epochs: advance(state, data, validation, np.int32(first), epochs)
+
+
+def over_batches(
+    learner: Learner,
+    batches: Callable[[int], Iterable[Batch]],
+    key: Key,
+    *,
+    evaluate: Callable[[Params], Metrics] | None = None,
+) -> Advance:
+    """A run's `advance` by `stream`: `batches(epoch)` gives an epoch's batches in turn.
+
+    Metrics are means over the epoch's steps, and what `evaluate(params)` returns after it.
+    """
+
+    def one_epoch(state: Any, epoch: int) -> tuple[Any, Metrics]:
+        sums, steps = None, 0
+        for state, metrics in stream(
+            learner, state, jax.random.fold_in(key, epoch), batches(epoch)
+        ):
+            sums = metrics if sums is None else jax.tree.map(jnp.add, sums, metrics)
+            steps += 1
+        if sums is None:
+            raise ValueError(f"batches({epoch}) gave no batch; an epoch needs at least one.")
+        means = jax.tree.map(lambda a: a / steps, sums)
+        return state, {**means, **(evaluate(state.params) if evaluate else {})}
+
+    def advance(state: Any, first_epoch: int, epochs: int) -> tuple[Any, Metrics]:
+        rows = []
+        for epoch in range(first_epoch, first_epoch + epochs):
+            state, metrics = one_epoch(state, epoch)
+            rows.append(metrics)
+        return state, jax.tree.map(lambda *a: jnp.stack(a), *rows)
+
+    return advance
+
+
+def to_device(data: Batch) -> Batch:
+    """The arrays of `data` on the default device; on a CPU without a copy where JAX allows."""
+    return jax.tree.map(jnp.asarray, dict(data))
+
+
+def _check_count(name: str, value: int, most: float = np.inf) -> None:
+    if not isinstance(value, int | np.integer) or not 0 < value <= most:
+        limit = "" if most == np.inf else f" of at most the {most} examples"
+        raise ValueError(f"{name} is a positive integer{limit}; got {value!r}.")

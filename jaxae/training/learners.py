@@ -1,0 +1,65 @@
+"""Learners: `(init, step)` pairs, all that a training loop needs to know."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import optax
+
+from jaxae.base import Array, Batch, Key, Learner, Metrics, Params
+
+State = TypeVar("State")
+
+
+class TrainState(NamedTuple):
+    """Parameters and what the optimiser remembers of them."""
+
+    params: Params
+    opt_state: Any
+
+
+def descend(
+    loss: Callable[..., tuple[Array, Metrics]],
+    tx: optax.GradientTransformation,
+    state: State,
+    *args: Any,
+) -> tuple[State, Metrics]:
+    """One step of `tx` on `loss(params, *args) -> (loss, metrics)`, the only one there is.
+
+    `state` is a NamedTuple with `params` and `opt_state`; its other fields stay.
+    """
+    grads, metrics = jax.grad(loss, has_aux=True)(state.params, *args)
+    # Parameters are overwritten only after the last product that reads them, so that
+    # XLA updates them in place and copies no kernel.
+    grads = jax.lax.optimization_barrier(grads)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(params=params, opt_state=opt_state), metrics
+
+
+def gradient(
+    loss: Callable[[Params, Key, Batch], tuple[Array, Metrics]], tx: optax.GradientTransformation
+) -> Learner:
+    """Follows the gradient of one loss, by any optax optimiser.
+
+    Its learning rate may be traced: build the optimiser inside the function that is
+    mapped or jitted, as `optax.adam(learning_rate)`.
+
+    >>> import jaxae, jax.numpy as jnp
+    >>> model = jaxae.undercomplete(8, 3)
+    >>> learner = gradient(model.loss, optax.adam(1e-3))
+    >>> batch = {"x": jnp.ones((5, 8))}
+    >>> state = learner.init(model.init(jax.random.key(0), batch), jax.random.key(1))
+    >>> state, metrics = learner.step(state, jax.random.key(2), batch)
+    >>> sorted(metrics)
+    ['distortion', 'loss', 'penalty', 'rate']
+    """
+
+    def init(params: Params, key: Key) -> TrainState:
+        del key
+        return TrainState(params, tx.init(params))
+
+    def step(state: TrainState, key: Key, batch: Batch) -> tuple[TrainState, Metrics]:
+        return descend(loss, tx, state, key, batch)
+
+    return Learner(init, step)
