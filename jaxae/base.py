@@ -1,19 +1,18 @@
 """The two types that everything else is built from, and what a batch is."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = chex.Array
-Key = chex.PRNGKey
-Params = chex.ArrayTree
-Batch = Mapping[str, Array]
+Array: TypeAlias = jax.Array
+Key: TypeAlias = jax.Array
+Params: TypeAlias = Any
+Batch: TypeAlias = Mapping[str, Any]
 """`x`, and where they apply `mask` (1 = observed), `context` and `y`; rows are examples."""
-Metrics = dict[str, Array]
+Metrics: TypeAlias = dict[str, Array]
 """Scalars by name."""
 
 

@@ -109,7 +109,8 @@ def autoencoder(
 
     def forward(params: Params, key: Key, batch: Batch) -> tuple[Any, Array, Array]:
         batch = _observed(batch)
-        out, z, rate = net.apply({"params": params}, batch, rngs={"code": key})
+        outputs: Any = net.apply({"params": params}, batch, rngs={"code": key})
+        out, z, rate = outputs
         return jax.tree.map(lambda a: a.astype(batch["x"].dtype), out), z, rate
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
@@ -131,7 +132,8 @@ def autoencoder(
 
     @jax.jit
     def encode(params: Params, batch: Batch) -> Array:
-        return net.apply({"params": params}, _observed(batch), method="encode")
+        z: Any = net.apply({"params": params}, _observed(batch), method="encode")
+        return z
 
     def natural(params: Params, z: Array, context: Array | None) -> Any:
         return net.apply({"params": params}, z, context, method="decode")
@@ -143,7 +145,7 @@ def autoencoder(
     @partial(jax.jit, static_argnums=2)
     def sample(params: Params, key: Key, n: int) -> Array:
         prior_key, sample_key = jax.random.split(key)
-        z = net.apply({"params": params}, prior_key, n, method="prior")
+        z: Any = net.apply({"params": params}, prior_key, n, method="prior")
         return likelihood.sample(sample_key, natural(params, z, None))
 
     return Autoencoder(init, loss, encode, decode, sample)

@@ -57,7 +57,7 @@ class PerEntryScale(nn.Module):
     floor: float = 1e-3
 
     def __call__(self, out: Array) -> tuple[Array, Array]:
-        """Returns `(mean, log_scale)`, each half as wide as `out`; the scale stays above `floor`."""
+        """Returns `(mean, log_scale)`, each half as wide as `out`; scales stay above `floor`."""
         mean, raw = jnp.split(out, 2, axis=-1)
         return mean, jnp.logaddexp(raw, jnp.log(self.floor).astype(raw.dtype))
 
@@ -86,9 +86,9 @@ def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Like
             raise ValueError(f"scale is a number or one of {sorted(heads)}; got {scale!r}.")
         outputs, head = heads[scale]
         return Likelihood(
-            log_prob=lambda out, x: _normal_log_prob(*out, x),
+            log_prob=lambda out, x: _normal_log_prob(out[0], out[1], x),
             mean=lambda out: out[0],
-            sample=lambda key, out: _normal_sample(key, *out),
+            sample=lambda key, out: _normal_sample(key, out[0], out[1]),
             outputs=outputs,
             head=head,
         )

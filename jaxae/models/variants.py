@@ -45,7 +45,10 @@ def deep(
         hidden_dims: the widths between input and code, from the input on.
         networks: builds the pair, `(shape, latent_dim, *, hidden_dims, outputs, **options)`.
         likelihood: p(x | out), by default a Gaussian of scale 1 (squared error).
-        code, corrupt, penalties, beta: as in `autoencoder`.
+        code: of `autoencoder`, as are the next three.
+        corrupt: what the encoder sees in training.
+        penalties: functions of the forward pass that add to the loss.
+        beta: the weight of the rate.
         **options: of `networks`.
 
     >>> import jax, numpy as np

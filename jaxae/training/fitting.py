@@ -1,7 +1,6 @@
 """The training loop, made of `Learner.step` and nothing else."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import chex
@@ -11,8 +10,8 @@ import numpy as np
 
 from jaxae.base import Array, Batch, Key, Learner, Metrics, Params, num_examples
 
-Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
-"""`(state, first_epoch, epochs) -> (state, metrics)`, metrics with a leading axis of epochs."""
+Advance = Callable[[Any, int], tuple[Any, Metrics]]
+"""`(state, epoch) -> (state, metrics)`: one epoch, the one of that number from 0."""
 
 
 def fit(
@@ -126,24 +125,27 @@ def over_arrays(
         raise ValueError("evaluate and validation belong together: give both, or neither.")
     _check_count("batch_size", batch_size, num_examples(data))
 
-    @partial(jax.jit, static_argnums=4)
-    def advance(
-        state: Any, data: Batch, validation: Batch | None, first_epoch: Array, epochs: int
+    @jax.jit
+    def one_epoch(
+        state: Any, data: Batch, validation: Batch | None, epoch: Array
     ) -> tuple[Any, Metrics]:
-        judge = (lambda params: evaluate(params, validation)) if evaluate else None
-        return fit(
+        def judge(params: Params) -> Metrics:
+            return evaluate(params, validation) if evaluate and validation else {}
+
+        state, history = fit(
             learner,
             state,
             data,
             key,
-            epochs=epochs,
+            epochs=1,
             batch_size=batch_size,
             evaluate=judge,
-            first_epoch=first_epoch,
+            first_epoch=epoch,
         )
+        return state, jax.tree.map(lambda a: a[0], history)
 
     data, validation = to_device(data), None if validation is None else to_device(validation)
-    return lambda state, first, epochs: advance(state, data, validation, np.int32(first), epochs)
+    return lambda state, epoch: one_epoch(state, data, validation, np.int32(epoch))
 
 
 def over_batches(
@@ -158,24 +160,17 @@ def over_batches(
     Metrics are means over the epoch's steps, and what `evaluate(params)` returns after it.
     """
 
-    def one_epoch(state: Any, epoch: int) -> tuple[Any, Metrics]:
+    def advance(state: Any, epoch: int) -> tuple[Any, Metrics]:
+        epoch_key = jax.random.fold_in(key, epoch)
         sums, steps = None, 0
-        for state, metrics in stream(
-            learner, state, jax.random.fold_in(key, epoch), batches(epoch)
-        ):
+        for after in stream(learner, state, epoch_key, batches(epoch)):
+            state, metrics = after
             sums = metrics if sums is None else jax.tree.map(jnp.add, sums, metrics)
             steps += 1
         if sums is None:
             raise ValueError(f"batches({epoch}) gave no batch; an epoch needs at least one.")
-        means = jax.tree.map(lambda a: a / steps, sums)
+        means = {name: total / steps for name, total in sums.items()}
         return state, {**means, **(evaluate(state.params) if evaluate else {})}
-
-    def advance(state: Any, first_epoch: int, epochs: int) -> tuple[Any, Metrics]:
-        rows = []
-        for epoch in range(first_epoch, first_epoch + epochs):
-            state, metrics = one_epoch(state, epoch)
-            rows.append(metrics)
-        return state, jax.tree.map(lambda *a: jnp.stack(a), *rows)
 
     return advance
 

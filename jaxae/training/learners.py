@@ -1,14 +1,12 @@
 """Learners: `(init, step)` pairs, all that a training loop needs to know."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from jaxae.base import Array, Batch, Key, Learner, Metrics, Params
-
-State = TypeVar("State")
 
 
 class TrainState(NamedTuple):
@@ -21,9 +19,9 @@ class TrainState(NamedTuple):
 def descend(
     loss: Callable[..., tuple[Array, Metrics]],
     tx: optax.GradientTransformation,
-    state: State,
+    state: Any,
     *args: Any,
-) -> tuple[State, Metrics]:
+) -> tuple[Any, Metrics]:
     """One step of `tx` on `loss(params, *args) -> (loss, metrics)`, the only one there is.
 
     `state` is a NamedTuple with `params` and `opt_state`; its other fields stay.

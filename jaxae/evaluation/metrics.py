@@ -1,0 +1,187 @@
+"""Errors of reconstruction, codes and intervals, over whole data sets in bounded memory."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.base import (
+    Array,
+    Autoencoder,
+    Batch,
+    Metrics,
+    Params,
+    as_float,
+    num_examples,
+)
+from jaxae.evaluation.arrays import expand_mask
+
+
+def map_batches(function: Callable[[Batch], Any], data: Batch, batch_size: int = 1000) -> Any:
+    """Applies `function` to all rows of `data`, `batch_size` at a time.
+
+    Pure: jit it, vmap it. The batches are slices taken inside one compiled loop, so the
+    data is never copied and only one batch of intermediate values lives at a time. Where
+    `batch_size` does not divide the rows, the last batch reaches back to be full, and
+    what was computed twice is dropped; so `function` is traced once and must treat every
+    row by itself.
+
+    Args:
+        function: From a batch to a pytree of arrays whose leading axis is the batch's.
+        data: Arrays by name, each with n rows.
+        batch_size: Rows at a time; fewer take less memory.
+
+    Returns:
+        The pytree of `function`, each array with n rows.
+
+    Raises:
+        ValueError: `data` is no batch, or `batch_size` is less than 1.
+
+    >>> data = {"x": jnp.arange(10.0).reshape(5, 2)}
+    >>> map_batches(lambda batch: batch["x"].sum(1), data, batch_size=2).tolist()
+    [1.0, 5.0, 9.0, 13.0, 17.0]
+    """
+    n = num_examples(data)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    arrays = {name: jnp.asarray(array) for name, array in data.items()}
+    if n <= batch_size:
+        return function(arrays)
+    count = -(-n // batch_size)
+
+    def apply(start: jax.Array) -> Any:
+        return function(
+            {k: jax.lax.dynamic_slice_in_dim(a, start, batch_size) for k, a in arrays.items()}
+        )
+
+    def join(out: jax.Array) -> jax.Array:
+        last = out[-1, count * batch_size - n :]
+        return jnp.concatenate([out[:-1].reshape(-1, *out.shape[2:]), last])
+
+    starts = jnp.minimum(jnp.arange(count) * batch_size, n - batch_size)
+    return jax.tree.map(join, jax.lax.map(apply, starts))
+
+
+def squared_error(x: Array, x_hat: Array, mask: Array | None = None) -> jax.Array:
+    """The squared error of each example, summed over its (observed) entries.
+
+    Args:
+        x: `(batch, ...)`; uint8 stands for x / 255. Unobserved entries may be NaN.
+        x_hat: The reconstruction, of x's shape.
+        mask: 1 = observed; x's shape or a left prefix of it.
+
+    Returns:
+        `(batch,)`, in squared units of x (as floats).
+
+    Raises:
+        ValueError: The shapes do not agree.
+
+    >>> squared_error(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.zeros((2, 2))).tolist()
+    [5.0, 25.0]
+    """
+    if np.shape(x) != np.shape(x_hat):
+        raise ValueError(
+            f"The reconstruction must have x's shape {np.shape(x)}; got {np.shape(x_hat)}. "
+            "Let decode return x's shape."
+        )
+    x, x_hat = as_float(x), as_float(x_hat)
+    wide = jnp.promote_types(jnp.promote_types(x.dtype, x_hat.dtype), jnp.float32)
+    squares = (x.astype(wide) - x_hat.astype(wide)) ** 2
+    if mask is not None:
+        squares = jnp.where(expand_mask(jnp.asarray(mask), x.shape) != 0, squares, 0.0)
+    return squares.reshape(len(x), -1).sum(1)
+
+
+def reconstruction(
+    model: Autoencoder, batch_size: int = 1000
+) -> Callable[[Params, Batch], Metrics]:
+    """How well `model` reconstructs a data set, without noise.
+
+    Args:
+        model: Its `encode` and `decode` are used.
+        batch_size: Rows at a time; only their reconstructions are in memory.
+
+    Returns:
+        A pure function `(params, data) -> metrics` to jit, vmap or call in a training
+        loop. Its metrics: `squared_error`, summed over the observed entries of an
+        example, mean over examples; `mse`, mean over all observed entries (NaN where
+        there are none).
+
+    >>> def scale(params, batch): return params * batch["x"]
+    >>> def identity(params, z, context=None): return z
+    >>> model = Autoencoder(None, None, scale, identity, None)
+    >>> metrics = jax.jit(reconstruction(model))(0.5, {"x": jnp.ones((3, 4))})
+    >>> {name: float(value) for name, value in metrics.items()}
+    {'mse': 0.25, 'squared_error': 1.0}
+    """
+
+    def errors(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        x, mask = batch["x"], batch.get("mask")
+        x_hat = model.decode(params, model.encode(params, batch), batch.get("context"))
+        return squared_error(x, x_hat, mask), _observed(x.shape, mask)
+
+    def evaluate(params: Params, data: Batch) -> Metrics:
+        squares, counts = map_batches(functools.partial(errors, params), data, batch_size)
+        total = squares.mean()
+        return {"mse": total / counts.mean(), "squared_error": total}
+
+    return evaluate
+
+
+def codes(model: Autoencoder, params: Params, data: Batch, batch_size: int = 1000) -> np.ndarray:
+    """The codes of all rows of `data`, `(n, latent_dim)`, on the host.
+
+    Compiled once for each model, batch size and shape of data.
+
+    >>> def encode(params, batch): return batch["x"] @ params
+    >>> model = Autoencoder(None, None, encode, None, None)
+    >>> codes(model, jnp.ones((2, 1)), {"x": jnp.ones((3, 2))}).tolist()
+    [[2.0], [2.0], [2.0]]
+    """
+    return np.asarray(_codes(model.encode, batch_size, params, dict(data)))
+
+
+def mean_interval(values: Sequence[float] | Array, level: float = 0.95) -> tuple[float, float]:
+    """Mean of a metric over seeds, and half the width of its confidence interval.
+
+    mean ± t((1 + level) / 2; n - 1) · s / √n, by Student's t (Student, 1908): the
+    values are taken as independent and about normal. NaN among them stays visible.
+
+    Raises:
+        ValueError: Fewer than 2 values, not one axis, or `level` not between 0 and 1.
+
+    >>> mean, half_width = mean_interval([1.0, 2.0, 3.0])
+    >>> print(f"{mean:.2f} ± {half_width:.2f}")
+    2.00 ± 2.48
+    """
+    a = np.asarray(values, np.float64)
+    if a.ndim != 1 or a.size < 2:
+        raise ValueError(
+            f"An interval needs at least 2 values on one axis; got shape {a.shape}. Run more seeds."
+        )
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie between 0 and 1, such as 0.95; got {level}.")
+    from scipy import stats
+
+    quantile = stats.t.ppf((1.0 + level) / 2.0, a.size - 1)
+    return float(a.mean()), float(quantile * a.std(ddof=1) / math.sqrt(a.size))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _codes(
+    encode: Callable[[Params, Batch], Array], batch_size: int, params: Params, data: Batch
+) -> Array:
+    return map_batches(functools.partial(encode, params), data, batch_size)
+
+
+def _observed(shape: tuple[int, ...], mask: Array | None) -> jax.Array:
+    """The number of observed entries of each example, `(batch,)`."""
+    each = jnp.full(shape[:1], math.prod(shape[1:]), jnp.float32)
+    if mask is None:
+        return each
+    seen = (expand_mask(mask, shape) != 0).reshape(shape[0], -1)
+    return seen.mean(1, dtype=jnp.float32) * each

@@ -1,0 +1,194 @@
+"""Runs: the host's loop around compiled epochs, with everything that outlives a process."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.base import Params
+from jaxae.training import checkpoints
+from jaxae.training.fitting import Advance
+from jaxae.training.folders import Row, keep_rows, open_folder
+
+
+class Run(NamedTuple):
+    """What a run leaves in memory.
+
+    Attributes:
+        state: after the last epoch.
+        best: the parameters of the epoch with the lowest monitored metric.
+        rows: metrics of each epoch, as in `metrics.jsonl`.
+        best_epoch: the number of epochs that `best` had seen.
+        stopped: why it ended: "finished", "early" (patience ran out) or "interrupted".
+    """
+
+    state: Any
+    best: Params
+    rows: list[Row]
+    best_epoch: int
+    stopped: Literal["finished", "early", "interrupted"]
+
+
+class DivergenceError(FloatingPointError):
+    """The loss or a parameter is no finite number any more."""
+
+
+def run(
+    advance: Advance,
+    state: Any,
+    folder: Path | str,
+    *,
+    epochs: int,
+    examples: int,
+    config: Mapping[str, Any] | None = None,
+    monitor: str = "loss",
+    patience: int | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 10.0,
+    progress: bool | None = None,
+) -> Run:
+    """Trains epoch by epoch and keeps in `folder` what is needed to look at it and to go on.
+
+    `config.json`, `metrics.jsonl` (a line for each epoch) and `checkpoints/` (the latest
+    state and the best parameters). Ctrl-C and SIGTERM end it after the running epoch with
+    the checkpoint written; a second Ctrl-C at once. A run that was stopped, or killed at
+    any moment, and then resumed equals an uninterrupted one bit for bit.
+
+    Args:
+        advance: `(state, epoch) -> (state, metrics)`, of `over_arrays` or `over_batches`.
+        state: the learner's initial state.
+        folder: of the run; made, and never overwritten.
+        epochs: the number of epochs in all.
+        examples: the number of examples in an epoch, for the rate that the bar shows.
+        config: what JSON can hold and what made `advance` and `state`; a resume with
+            another one is refused.
+        monitor: the metric whose lowest value marks the best parameters.
+        patience: stop after so many epochs without a new lowest value; None never does.
+        resume: go on with the run in `folder`.
+        checkpoint_seconds: the least time between two checkpoints.
+        progress: show a bar; None shows it on a terminal only.
+
+    Raises:
+        ValueError: the folder has a run and `resume` is False, or none and it is True; the
+            configuration differs; the checkpoint does not fit; `monitor` is no metric.
+        DivergenceError: the loss or the parameters are not finite; the last good state is kept.
+    """
+    _check(epochs, patience)
+    folder = Path(folder)
+    open_folder(folder, json.loads(json.dumps(config or {})), resume)
+    with ExitStack() as stack:
+        manager = checkpoints.open_checkpoints(folder / "checkpoints")
+        stack.callback(manager.close)
+        saved = checkpoints.restore(manager, state=state, best=state.params)
+        state, best = saved.get("state", state), saved.get("best", state.params)
+        rows = keep_rows(folder / "metrics.jsonl", saved.get("epoch", 0))
+        log = stack.enter_context(open(folder / "metrics.jsonl", "a"))
+        bar = stack.enter_context(_bar(epochs, len(rows), progress))
+        interrupted = stack.enter_context(_stop_signals())
+        saved_epoch, saved_at = len(rows), time.monotonic()
+        try:
+            while (stopped := _why_stop(rows, epochs, monitor, patience, interrupted)) is None:
+                state, row = _one_epoch(advance, state, len(rows), monitor)
+                rows.append(row)
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                if best_epoch(rows, monitor) == len(rows):
+                    best = state.params
+                rate = f"{examples / row['seconds']:,.0f}"
+                bar.set_postfix({monitor: row[monitor], "examples/s": rate}, refresh=False)
+                bar.update()
+                if time.monotonic() - saved_at > checkpoint_seconds:
+                    _save(manager, log, len(rows), state, best)
+                    saved_epoch, saved_at = len(rows), time.monotonic()
+        finally:  # also after a divergence or an error: `state` is the last good one
+            if saved_epoch != len(rows):
+                _save(manager, log, len(rows), state, best)
+    return Run(state, best, rows, best_epoch(rows, monitor), stopped)
+
+
+def best_epoch(rows: list[Row], monitor: str) -> int:
+    """How many epochs the run with the lowest `monitor` had seen, the first of equals."""
+    values = [row[monitor] for row in rows]
+    return 1 + values.index(min(values)) if rows else 0
+
+
+def _check(epochs: int, patience: int | None) -> None:
+    for name, value in (("epochs", epochs), ("patience", 1 if patience is None else patience)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is a positive integer; got {value!r}.")
+
+
+def _one_epoch(advance: Advance, state: Any, epoch: int, monitor: str) -> tuple[Any, Row]:
+    start = time.perf_counter()
+    state, metrics = advance(state, epoch)
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if monitor not in values:
+        raise ValueError(f"monitor is one of the metrics {sorted(values)}; got {monitor!r}.")
+    watched = [values[name] for name in ("loss", monitor) if name in values]
+    if not (np.all(np.isfinite(watched)) and _all_finite(state.params)):
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        raise DivergenceError(
+            f"Training diverged in epoch {epoch + 1} ({shown}). The last good state, after "
+            f"epoch {epoch}, is kept in the checkpoint. Try a smaller learning rate, or clip "
+            "gradients (optax.clip_by_global_norm)."
+        )
+    return state, {"epoch": epoch + 1, "seconds": time.perf_counter() - start, **values}
+
+
+def _save(manager: Any, log: IO[str], epochs: int, state: Any, best: Params) -> None:
+    os.fsync(log.fileno())  # the rows of these epochs come to disk before the checkpoint
+    checkpoints.save(manager, epochs, state, best)
+
+
+def _why_stop(
+    rows: list[Row], epochs: int, monitor: str, patience: int | None, interrupted: threading.Event
+) -> Literal["finished", "early", "interrupted"] | None:
+    if len(rows) >= epochs:
+        return "finished"
+    if patience is not None and len(rows) - best_epoch(rows, monitor) >= patience:
+        return "early"
+    return "interrupted" if interrupted.is_set() else None
+
+
+@jax.jit
+def _all_finite(params: Params) -> jax.Array:
+    floats = [a for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(a)) for a in floats]))
+
+
+def _bar(epochs: int, done: int, progress: bool | None) -> Any:
+    from tqdm import tqdm
+
+    hide = None if progress is None else not progress
+    return tqdm(total=epochs, initial=done, unit="epoch", disable=hide, dynamic_ncols=True)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        del frame
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
