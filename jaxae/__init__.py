@@ -22,3 +22,6 @@ from jaxae.training.fitting import over_arrays as over_arrays
 from jaxae.training.fitting import over_batches as over_batches
 from jaxae.training.fitting import stream as stream
 from jaxae.training.learners import gradient as gradient
+from jaxae.training.runs import DivergenceError as DivergenceError
+from jaxae.training.runs import Run as Run
+from jaxae.training.runs import run as run

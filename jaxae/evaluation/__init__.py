@@ -8,6 +8,7 @@ from jaxae.evaluation.metrics import map_batches as map_batches
 from jaxae.evaluation.metrics import mean_interval as mean_interval
 from jaxae.evaluation.metrics import reconstruction as reconstruction
 from jaxae.evaluation.metrics import squared_error as squared_error
+from jaxae.evaluation.metrics import validation as validation
 from jaxae.evaluation.plots import codes_2d as codes_2d
 from jaxae.evaluation.plots import curves as curves
 from jaxae.evaluation.plots import filters as filters

@@ -13,6 +13,7 @@ from jaxae.base import (
     Array,
     Autoencoder,
     Batch,
+    Key,
     Metrics,
     Params,
     as_float,
@@ -128,6 +129,47 @@ def reconstruction(
         squares, counts = map_batches(functools.partial(errors, params), data, batch_size)
         total = squares.mean()
         return {"mse": total / counts.mean(), "squared_error": total}
+
+    return evaluate
+
+
+def validation(
+    model: Autoencoder, key: Key, batch_size: int = 1000
+) -> Callable[[Params, Batch], Metrics]:
+    """The loss and the errors of held-out data, to watch while training.
+
+    Args:
+        model: Its `loss`, `encode` and `decode` are used.
+        key: The noise and samples of the loss, the same at each call, so that changes
+            are the parameters' own.
+        batch_size: Rows at a time.
+
+    Returns:
+        A pure function `(params, data) -> metrics` with `validation_loss`, the mean over
+        examples in nats, with noise as in training, and `validation_mse`, without.
+
+    >>> import jaxae
+    >>> model, data = jaxae.undercomplete(4, 2), {"x": jnp.ones((5, 4))}
+    >>> params = model.init(jax.random.key(0), data)
+    >>> sorted(validation(model, jax.random.key(1))(params, data))
+    ['validation_loss', 'validation_mse']
+    """
+    errors = reconstruction(model, batch_size)
+
+    def evaluate(params: Params, data: Batch) -> Metrics:
+        n = num_examples(data)
+        size = min(n, batch_size)
+        count = n // size
+
+        def loss(i: Array, start: Array, rows: int) -> Array:
+            batch = {k: jax.lax.dynamic_slice_in_dim(a, start, rows) for k, a in arrays.items()}
+            return model.loss(params, jax.random.fold_in(key, i), batch)[0]
+
+        arrays = {name: jnp.asarray(array) for name, array in data.items()}
+        total = size * jax.lax.map(lambda i: loss(i, i * size, size), jnp.arange(count)).sum()
+        if rest := n - count * size:
+            total += rest * loss(jnp.asarray(count), jnp.asarray(n - rest), rest)
+        return {"validation_loss": total / n, "validation_mse": errors(params, data)["mse"]}
 
     return evaluate
 

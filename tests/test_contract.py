@@ -1,0 +1,188 @@
+"""Every autoencoder and every learner obeys the same contract; a new one is a row here."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxae
+from jaxae import corruptions, likelihoods, penalties
+from jaxae.training import checkpoints
+
+N, D, LATENT = 48, 12, 4
+WIDE = {"hidden_dims": (8,), "activation": "tanh"}
+
+MODELS = {
+    "linear": lambda: jaxae.linear(D, LATENT),
+    "undercomplete": lambda: jaxae.undercomplete(D, LATENT),
+    "overcomplete": lambda: jaxae.overcomplete(D, 2 * D, penalties=[penalties.l2(1e-3)]),
+    "deep": lambda: jaxae.deep(D, LATENT, **WIDE),
+    "deep bfloat16": lambda: jaxae.deep(D, LATENT, dtype=jnp.bfloat16, **WIDE),
+    "tied": lambda: jaxae.tied(D, LATENT, likelihood=likelihoods.bernoulli(), **WIDE),
+    "denoising masking": lambda: jaxae.denoising(D, LATENT, noise_level=0.3, **WIDE),
+    "denoising gaussian": lambda: jaxae.denoising(D, 2 * D, corruption=corruptions.gaussian),
+    "denoising salt": lambda: jaxae.denoising(D, LATENT, corruption=corruptions.salt_and_pepper),
+    "denoising dropout": lambda: jaxae.denoising(D, LATENT, corruption=corruptions.dropout),
+    "shared scale": lambda: jaxae.deep(D, LATENT, likelihood=likelihoods.gaussian("shared")),
+    "per-entry scale": lambda: jaxae.deep(D, LATENT, likelihood=likelihoods.gaussian("per_entry")),
+    "categorical": lambda: jaxae.deep((3, 4), LATENT, likelihood=likelihoods.categorical()),
+}
+LEARNERS = {"gradient": lambda model, rate: jaxae.gradient(model.loss, optax.adam(rate))}
+CASES = [(model, "gradient") for model in MODELS]
+every_case = pytest.mark.parametrize(("name", "how"), CASES, ids=lambda part: part)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def data_for(name):
+    x = np.random.default_rng(0).integers(0, 2, (N, D)).astype(np.float32)
+    if name == "categorical":
+        x = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (N, 3))]
+    return {"x": x}
+
+
+def start(name, how="gradient", rate=1e-2, seed=0):
+    model = MODELS[name]()
+    learner = LEARNERS[how](model, rate)
+    init_key, state_key = jax.random.split(jax.random.key(seed))
+    return model, learner, learner.init(model.init(init_key, data_for(name)), state_key)
+
+
+@every_case
+def test_a_step_traces_once_and_keeps_structure_and_moves_every_parameter(name, how):
+    _, learner, first = start(name, how)
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(learner.step, n=1))
+    state = first
+    for i in range(4):
+        state, metrics = step(state, jax.random.key(i), data_for(name))
+    chex.assert_trees_all_equal_shapes_and_dtypes(first, state)
+    chex.assert_tree_all_finite((state, metrics))
+    chex.assert_rank(list(metrics.values()), 0)
+    assert "loss" in metrics
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+        before = dict(jax.tree_util.tree_leaves_with_path(first.params))[path]
+        assert not np.array_equal(before, leaf), path
+
+
+@every_case
+def test_training_lowers_the_loss(name, how):
+    _, learner, state = start(name, how)
+    train = jax.jit(partial(jaxae.fit, learner, epochs=20, batch_size=16))
+    loss = train(state, data_for(name), jax.random.key(1))[1]["loss"]
+    assert loss[-5:].mean() < loss[:5].mean()
+
+
+@every_case
+def test_twice_ten_epochs_and_a_restored_checkpoint_equal_an_uninterrupted_fit(name, how, tmp_path):
+    _, learner, state = start(name, how)
+    fit = partial(jaxae.fit, learner, data=data_for(name), key=jax.random.key(1), batch_size=16)
+    whole, history = fit(state, epochs=4)
+    half, first = fit(state, epochs=2)
+    manager = checkpoints.open_checkpoints(tmp_path)
+    checkpoints.save(manager, 2, half, half.params)
+    manager.wait_until_finished()
+    half = checkpoints.restore(manager, state=state)["state"]
+    manager.close()
+    again, second = fit(half, epochs=2, first_epoch=jnp.int32(2))
+    chex.assert_trees_all_equal(whole, again)
+    joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second)
+    chex.assert_trees_all_equal(history, joined)
+
+
+@every_case
+def test_a_vmapped_sweep_equals_one_training_at_a_time(name, how):
+    def train(key, rate):
+        init_key, state_key, fit_key = jax.random.split(key, 3)
+        model = MODELS[name]()
+        learner = LEARNERS[how](model, rate)
+        state = learner.init(model.init(init_key, data_for(name)), state_key)
+        return jaxae.fit(learner, state, data_for(name), fit_key, epochs=2, batch_size=16)[1]
+
+    keys, rates = jax.random.split(jax.random.key(3), 3), jnp.geomspace(1e-3, 1e-2, 3)
+    alone = [jax.jit(train)(key, rate) for key, rate in zip(keys, rates, strict=True)]
+    swept = jax.jit(jax.vmap(train))(keys, rates)
+    tolerance = 2e-2 if "bfloat16" in name else 1e-4
+    chex.assert_trees_all_close(
+        jax.tree.map(lambda *a: np.stack(a), *alone), swept, rtol=tolerance, atol=1e-6
+    )
+
+
+@every_model
+def test_encode_and_decode_have_their_shapes_and_no_noise(name):
+    model, _, state = start(name)
+    batch = data_for(name)
+    z = model.encode(state.params, batch)
+    x_hat = model.decode(state.params, z)
+    assert z.shape[0] == N
+    assert z.ndim == 2
+    assert x_hat.shape == batch["x"].shape
+    np.testing.assert_array_equal(z, model.encode(state.params, batch))
+    np.testing.assert_array_equal(x_hat, model.decode(state.params, z, None))
+
+
+@every_model
+def test_rows_are_encoded_independently_of_each_other(name):
+    model, _, state = start(name)
+    batch = data_for(name)
+    few = {"x": batch["x"][:3]}
+    tolerance = 2e-2 if "bfloat16" in name else 1e-5
+    np.testing.assert_allclose(
+        model.encode(state.params, few),
+        model.encode(state.params, batch)[:3],
+        rtol=tolerance,
+        atol=tolerance,
+    )
+
+
+@every_model
+def test_a_mask_of_ones_is_no_mask_and_hidden_entries_do_not_matter(name):
+    model, _, state = start(name)
+    batch, key = data_for(name), jax.random.key(5)
+    ones = {**batch, "mask": np.ones(batch["x"].shape[:2], np.float32)}
+    assert model.loss(state.params, key, batch)[0] == model.loss(state.params, key, ones)[0]
+    mask = np.arange(batch["x"].shape[1]) % 3 != 0
+    some = {**batch, "mask": np.broadcast_to(mask, batch["x"].shape[:2])}
+    junk = {
+        **some,
+        "x": np.where(
+            some["mask"].reshape(N, -1, *[1] * (batch["x"].ndim - 2)), batch["x"], np.nan
+        ),
+    }
+    for loss in (model.loss, jax.grad(model.loss, has_aux=True)):
+        chex.assert_trees_all_equal(
+            loss(state.params, key, some)[0], loss(state.params, key, junk)[0]
+        )
+    np.testing.assert_array_equal(
+        model.encode(state.params, some), model.encode(state.params, junk)
+    )
+
+
+@every_model
+def test_bytes_are_pixels_scaled_inside(name):
+    model, _, state = start(name)
+    x = data_for(name)["x"]
+    as_bytes = {"x": (255 * x).astype(np.uint8)}
+    tolerance = 2e-2 if "bfloat16" in name else 1e-5
+    loss = partial(model.loss, state.params, jax.random.key(6))
+    np.testing.assert_allclose(loss({"x": x})[0], loss(as_bytes)[0], rtol=tolerance)
+
+
+@every_model
+def test_initialisation_needs_shapes_alone_and_depends_on_the_key_alone(name):
+    model = MODELS[name]()
+    like = jax.eval_shape(model.init, jax.random.key(0), data_for(name))
+    params = model.init(jax.random.key(0), data_for(name))
+    chex.assert_trees_all_equal_shapes_and_dtypes(like, params)
+    other = {"x": 1.0 - data_for(name)["x"][:7]}
+    chex.assert_trees_all_equal(params, model.init(jax.random.key(0), other))
+
+
+@every_model
+def test_a_model_without_a_distribution_of_codes_refuses_to_sample(name):
+    model, _, state = start(name)
+    with pytest.raises(ValueError, match="no prior"):
+        model.sample(state.params, jax.random.key(0), 3)
