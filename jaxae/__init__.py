@@ -3,6 +3,12 @@
 from jaxae.base import Autoencoder as Autoencoder
 from jaxae.base import Learner as Learner
 from jaxae.base import as_float as as_float
+from jaxae.data import DataNotFoundError as DataNotFoundError
+from jaxae.data import Scaler as Scaler
+from jaxae.data import batches as batches
+from jaxae.data import fit_scaler as fit_scaler
+from jaxae.data import load as load
+from jaxae.data import split as split
 from jaxae.models import codes as codes
 from jaxae.models import corruptions as corruptions
 from jaxae.models import likelihoods as likelihoods

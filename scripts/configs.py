@@ -23,7 +23,7 @@ class Common:
     """Options of every variant."""
 
     data: str = "digits"
-    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a .npy, .npz, .csv or .parquet."""
+    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a npy, npz, csv, parquet file."""
     train_split: str = "train"
     """Rows to train on, such as train[:10%]."""
     test_split: str = "test"
@@ -50,7 +50,7 @@ class Common:
     use_bias: bool = True
     """Whether layers have biases."""
 
-    epochs: int = 100
+    epochs: int = 300
     """Passes over the training rows."""
     batch_size: int = 64
     """Examples in a step."""
@@ -108,7 +108,7 @@ class Layers(Common):
 
     hidden_dims: tuple[int, ...] = ()
     """Widths between input and code, from the input on; the decoder mirrors them."""
-    activation: Literal[jaxae.networks.ACTIVATIONS] = "elu"  # type: ignore[valid-type]
+    activation: Literal[jaxae.networks.ACTIVATIONS] = "gelu"  # type: ignore[valid-type]
     """Of the hidden layers."""
     latent_activation: str | None = None
     """Of the code; by default none where there are hidden layers, else the activation."""
@@ -152,7 +152,7 @@ class Overcomplete(Layers):
 class Deep(Layers):
     """A symmetric stack of layers, trained as a whole."""
 
-    hidden_dims: tuple[int, ...] = (256, 128)
+    hidden_dims: tuple[int, ...] = (512,)
 
     def build(self, shape: tuple[int, ...]) -> Autoencoder:
         return variants.deep(shape, self.latent_dim, **self.parts())
@@ -162,7 +162,7 @@ class Deep(Layers):
 class Tied(Layers):
     """A symmetric stack whose decoder uses the encoder's kernels, transposed."""
 
-    hidden_dims: tuple[int, ...] = (256, 128)
+    hidden_dims: tuple[int, ...] = (512,)
 
     def build(self, shape: tuple[int, ...]) -> Autoencoder:
         return variants.tied(shape, self.latent_dim, **self.parts())
@@ -172,7 +172,7 @@ class Tied(Layers):
 class Denoising(Layers):
     """Reconstructs the clean input from a corrupted one (Vincent et al., 2008)."""
 
-    hidden_dims: tuple[int, ...] = (256, 128)
+    hidden_dims: tuple[int, ...] = (512,)
     noise_level: float = 0.1
     """Strength of the corruption: a probability, or a standard deviation for gaussian."""
     corruption: Literal["masking", "gaussian", "salt-and-pepper", "dropout"] = "masking"

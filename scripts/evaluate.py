@@ -8,12 +8,12 @@ from pathlib import Path
 
 import jax
 import tyro
-from configs import from_json, variant_of
-from reports import load_splits, report
 
+from configs import from_json, variant_of
 from jaxae import evaluation
 from jaxae.training.checkpoints import open_checkpoints, restore
 from jaxae.training.folders import read_config
+from reports import load_splits, report
 
 
 def evaluate(run: tyro.conf.Positional[Path], data_dir: str | None = None) -> None:

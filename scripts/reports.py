@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from configs import Common
 
 import jaxae
+from configs import CORRUPTIONS, Common, Denoising
 from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Params, as_float
 from jaxae.training.folders import read_rows, write_text
@@ -63,13 +63,11 @@ def report(
 def _figures(
     folder: Path, config: Common, model: Autoencoder, params: Params, splits: Splits
 ) -> dict[str, Any]:
-    from configs import CORRUPTIONS
-
     test, shape = splits.test, splits.test["x"].shape[1:]
     few = {name: a[:10] for name, a in test.items()}
-    images = {"original": np.asarray(as_float(few["x"]))}
+    images: dict[str, Any] = {"original": np.asarray(as_float(few["x"]))}
     seen = few
-    if hasattr(config, "corruption"):
+    if isinstance(config, Denoising):
         corrupt = CORRUPTIONS[config.corruption](config.noise_level)
         seen = {**few, "x": corrupt(jax.random.key(config.seed), as_float(few["x"]))}
         images["corrupted"] = np.asarray(seen["x"])
@@ -86,7 +84,10 @@ def _figures(
 
 
 def _history(rows: list[dict[str, float]]) -> dict[str, list[float]]:
-    """The curves worth drawing: losses and errors, not what is constant zero."""
-    names = [name for name in rows[0] if name != "seconds"]
-    history = {name: [row[name] for row in rows] for name in names}
-    return {name: values for name, values in history.items() if any(values)}
+    """The curves worth drawing: neither times, nor zeros, nor a part that is all of the loss."""
+    history = {name: [row[name] for row in rows] for name in rows[0] if name != "seconds"}
+    return {
+        name: values
+        for name, values in history.items()
+        if any(values) and (name == "loss" or values != history["loss"])
+    }

@@ -1,7 +1,9 @@
 """Trains an autoencoder and leaves its run in a folder: checkpoints, metrics, figures.
 
-python scripts/train.py                                     a denoising one, on digits
+Without arguments a denoising one, on digits. Others, for example:
+
 python scripts/train.py deep --data mnist --hidden-dims 300 150 --latent-dim 32
+
 python scripts/train.py denoising --data table.csv --label species --scale standard
 """
 
@@ -12,11 +14,11 @@ from typing import Annotated, Any, Union
 
 import jax
 import tyro
-from configs import VARIANTS, Common, Denoising, to_json, variant_of
-from reports import load_splits, report
 
 import jaxae
+from configs import VARIANTS, Common, Denoising, to_json, variant_of
 from jaxae import evaluation
+from reports import load_splits, report
 
 
 def train(config: Common) -> Path:

@@ -1,0 +1,100 @@
+"""Memory, compilations and import time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from suites.rows import Outcome, Row
+
+
+def compile_once(quick: bool) -> Outcome:
+    """Traces of the training step over epochs, noise levels and learning rates."""
+    del quick
+    import jax
+    import optax
+
+    import jaxae
+
+    data = jaxae.load("digits", "train")
+    data = {"x": data["x"]}
+    traces = 0
+
+    @jax.jit
+    def epoch(state, data, key, number, noise_level, learning_rate):  # type: ignore[no-untyped-def]
+        nonlocal traces
+        traces += 1
+        model = jaxae.denoising((8, 8, 1), 16, noise_level=noise_level)
+        learner = jaxae.gradient(model.loss, optax.adam(learning_rate))
+        fit = jaxae.fit(learner, state, data, key, epochs=1, batch_size=64, first_epoch=number)
+        return fit
+
+    model = jaxae.denoising((8, 8, 1), 16)
+    learner = jaxae.gradient(model.loss, optax.adam(1e-3))
+    state = learner.init(model.init(jax.random.key(0), data), jax.random.key(1))
+    for number, (noise, rate) in enumerate([(0.1, 1e-3), (0.1, 1e-3), (0.4, 1e-3), (0.4, 1e-2)]):
+        state, _ = epoch(state, data, jax.random.key(2), number, noise, rate)
+    return Outcome(
+        {"traces": [float(traces)], "programs compiled": [float(epoch._cache_size())]},
+        reference="4 calls: a second epoch, another noise level, another learning rate",
+        bar="one trace",
+        holds=traces == 1 and epoch._cache_size() == 1,
+        protocol="digits, denoising 64-16-64, every hyperparameter an argument of one program",
+    )
+
+
+def import_time(quick: bool) -> Outcome:
+    """What `import jaxae` adds to importing JAX, Linen and optax."""
+    code = (
+        "import time, sys; import jax, flax.linen, optax; t = time.perf_counter(); import jaxae; "
+        "print(time.perf_counter() - t, *(m in sys.modules for m in "
+        "('tensorflow_datasets', 'orbax', 'matplotlib', 'sklearn')))"
+    )
+    lines = [_python("-c", code).split() for _ in range(2 if quick else 7)]
+    seconds = [float(line[0]) for line in lines]
+    heavy = any("True" in line for line in lines)
+    return Outcome(
+        {"seconds": seconds},
+        reference="`import jax, flax.linen, optax` before it, not counted",
+        bar="at most 0.3 s; loads neither TFDS, Orbax, matplotlib nor scikit-learn",
+        holds=float(np.median(seconds)) <= 0.3 and not heavy,
+        protocol="fresh interpreters",
+    )
+
+
+def memory(quick: bool) -> Outcome:
+    """Peak memory of training on N bytes, and of streaming over a file."""
+    size = (50 if quick else 1000) * 2**20
+    script = str(Path(__file__).with_name("memory.py"))
+    held, streamed = (
+        json.loads(_python(script, how, str(size)).splitlines()[-1]) for how in ("fit", "stream")
+    )
+    allowed = 1.5 * size / 2**20 + 500
+    return Outcome(
+        {
+            "fit: peak over the interpreter's, MiB": [held["peak"]],
+            "stream: peak over the interpreter's, MiB": [streamed["peak"]],
+            "stream: growth from the first to the last tenth, MiB": [streamed["growth"]],
+        },
+        reference=f"the data: {size / 2**20:.0f} MiB of bytes in an .npy file",
+        bar=f"fit under 1.5 N + 500 MB = {allowed:.0f} MiB; stream under 500 MiB and flat",
+        holds=held["peak"] < allowed and streamed["peak"] < 500 and streamed["growth"] < 50,
+        protocol="load, split 5 %, one epoch of 784-64-784, batch 500; peak resident set",
+    )
+
+
+def _python(*arguments: str) -> str:
+    """Standard output of a fresh interpreter."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{arguments[:1]} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+ROWS = (
+    Row("compile-once", "Compilations", compile_once),
+    Row("import", "Import time", import_time, spread="pairs"),
+    Row("memory", "Memory of training", memory),
+)

@@ -1,0 +1,121 @@
+"""What the speed rows time, each in a process of its own: `python workers.py NAME`.
+
+A worker prepares, warms up, prints the seconds of its first call as a line of JSON, and
+then, for each line that it reads, does its work once and prints the seconds it took.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+WIDTHS = (784, 300, 150, 300, 784)
+ROWS, BATCH, RATE = 20_000, 150, 1e-3
+
+
+def images() -> Any:
+    """The first 20,000 training images of MNIST, as bytes."""
+    import jaxae
+
+    return jaxae.load("mnist", f"train[:{ROWS}]")["x"]
+
+
+def jaxae_epoch(noise_level: float | None = None, noise: str = "masking") -> Callable[[], Any]:
+    """One epoch of `fit` over 20,000 images: order, batches, step and Adam."""
+    import jax
+    import optax
+
+    import jaxae
+
+    options: dict[str, Any] = {"hidden_dims": (300,), "latent_activation": "elu"}
+    if noise_level is not None:
+        options["corrupt"] = getattr(jaxae.corruptions, noise)(noise_level)
+    model = jaxae.deep((28, 28, 1), 150, **options)
+    learner = jaxae.gradient(model.loss, optax.adam(RATE))
+    data = {"x": jax.numpy.asarray(images())}
+    state = learner.init(model.init(jax.random.key(0), data), jax.random.key(1))
+    epoch = jax.jit(partial(jaxae.fit, learner, epochs=1, batch_size=BATCH))
+    return lambda: jax.block_until_ready(epoch(state, data, jax.random.key(2)))
+
+
+def bare_products() -> Callable[[], Any]:
+    """The matrix products of that epoch alone: forward, and both backward ones where needed."""
+    import jax
+
+    keys = jax.random.split(jax.random.key(0), len(WIDTHS))
+    shapes = list(pairwise(WIDTHS))
+    kernels = [0.01 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=False)]
+    x = 1e-3 * jax.random.normal(keys[-1], (BATCH, WIDTHS[0]))
+
+    def step(kernels: list[jax.Array], _: None) -> tuple[list[jax.Array], None]:
+        outputs = [x]
+        for kernel in kernels:
+            outputs.append(outputs[-1] @ kernel)
+        back, products = outputs.pop(), []
+        for kernel, h in reversed(list(zip(kernels, outputs, strict=True))):
+            products.append(h.T @ back)
+            back = back @ kernel.T if h is not x else back
+        return products[::-1], None
+
+    @jax.jit
+    def epoch(kernels: list[jax.Array]) -> list[jax.Array]:
+        return jax.lax.scan(step, kernels, length=ROWS // BATCH)[0]
+
+    return lambda: jax.block_until_ready(epoch(kernels))
+
+
+def torch_epoch(compiled: bool) -> Callable[[], Any]:
+    """The same epoch in PyTorch, eager or compiled, with fused Adam."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(pairwise(WIDTHS)):
+        layers += [nn.Linear(fan_in, fan_out)] + ([nn.ELU()] if i < len(WIDTHS) - 2 else [])
+    net = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
+    data = torch.from_numpy(images().reshape(ROWS, -1).astype("float32") / 255)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (net(x) - x).square().sum(1).mean()
+
+    loss = torch.compile(loss) if compiled else loss
+
+    def epoch() -> None:
+        for index in torch.randperm(ROWS)[: ROWS // BATCH * BATCH].view(-1, BATCH):
+            optimizer.zero_grad(set_to_none=True)
+            loss(data[index]).backward()
+            optimizer.step()
+
+    return epoch
+
+
+WORKERS: dict[str, Callable[[], Callable[[], Any]]] = {
+    "jaxae": jaxae_epoch,
+    "jaxae, masking 0.3": partial(jaxae_epoch, 0.3, "masking"),
+    "jaxae, Gaussian 0.5": partial(jaxae_epoch, 0.5, "gaussian"),
+    "bare products": bare_products,
+    "PyTorch eager, fused Adam": partial(torch_epoch, compiled=False),
+    "PyTorch compiled, fused Adam": partial(torch_epoch, compiled=True),
+}
+
+
+def serve(name: str) -> None:
+    """Times the worker of that name, once for each line of standard input."""
+    start = time.perf_counter()
+    work = WORKERS[name]()
+    work()
+    print(json.dumps({"first": time.perf_counter() - start}), flush=True)
+    work()
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        work()
+        print(json.dumps(time.perf_counter() - start), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
