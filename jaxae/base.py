@@ -69,12 +69,14 @@ def num_examples(data: Batch) -> int:
     """The number of rows that all arrays of `data` share.
 
     Raises:
-        ValueError: `data` is no mapping with `x`, is empty, or its lengths differ.
+        ValueError: `data` is no mapping of arrays with `x`, is empty, or its lengths differ.
     """
     if not isinstance(data, Mapping) or "x" not in data:
         what = f"keys {sorted(data)}" if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(f'A batch is a mapping of arrays that has "x"; got {what}.')
     lengths = {name: np.shape(a)[0] if np.ndim(a) else None for name, a in data.items()}
+    if plain := [name for name, a in data.items() if not hasattr(a, "dtype")]:
+        raise ValueError(f"A batch holds NumPy or JAX arrays; {plain} are none. Use np.asarray.")
     if len(set(lengths.values())) != 1 or None in lengths.values():
         raise ValueError(f"All arrays of a batch need the same number of rows; got {lengths}.")
     if not lengths["x"]:

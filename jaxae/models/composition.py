@@ -97,7 +97,8 @@ def autoencoder(
     @jax.jit
     def init_network(key: Key, batch: Batch) -> Params:
         params_key, code_key = jax.random.split(key)
-        return net.init({"params": params_key, "code": code_key}, _observed(batch))["params"]
+        variables = net.init({"params": params_key, "code": code_key}, _observed(batch))
+        return variables.get("params", {})
 
     def init(key: Key, batch: Batch) -> Params:
         num_examples(batch)
@@ -111,7 +112,8 @@ def autoencoder(
         batch = _observed(batch)
         outputs: Any = net.apply({"params": params}, batch, rngs={"code": key})
         out, z, rate = outputs
-        return jax.tree.map(lambda a: a.astype(batch["x"].dtype), out), z, rate
+        out, rate = jax.tree.map(lambda a: a.astype(batch["x"].dtype), (out, rate))
+        return out, z, rate
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
         batch = _observed(batch)

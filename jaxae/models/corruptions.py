@@ -42,9 +42,9 @@ def gaussian(noise_level: chex.Numeric) -> Corruption:
     [1.0, 1.0, 1.0]
 
     Raises:
-        ValueError: a concrete `noise_level` below 0.
+        ValueError: a concrete `noise_level` below 0 or infinite.
     """
-    check_range("noise_level", noise_level, 0.0)
+    check_range("noise_level", noise_level, 0.0, open_high=True)
     return lambda key, x: (
         x + jnp.asarray(noise_level, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
     )
@@ -67,7 +67,7 @@ def salt_and_pepper(
     check_range("noise_level", noise_level, 0.0, 1.0)
 
     def corrupt(key: Key, x: Array) -> Array:
-        u = jax.random.uniform(key, x.shape, x.dtype)
+        u = jax.random.uniform(key, x.shape)  # in full precision, whatever x has
         extreme = jnp.where(u < 0.5 * noise_level, low, high).astype(x.dtype)
         return jnp.where(u < noise_level, extreme, x)
 
@@ -88,7 +88,7 @@ def dropout(noise_level: chex.Numeric) -> Corruption:
     check_range("noise_level", noise_level, 0.0, 1.0, open_high=True)
 
     def corrupt(key: Key, x: Array) -> Array:
-        scale = jnp.asarray(1.0 / (1.0 - noise_level), x.dtype)
+        scale = 1.0 / (1.0 - jnp.asarray(noise_level, x.dtype))
         return jnp.where(_chance(key, noise_level, x), 0, x * scale)
 
     return corrupt

@@ -75,7 +75,7 @@ def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Like
     [-0.918900012969971]
 
     Raises:
-        ValueError: another word, or a concrete scale that is not positive.
+        ValueError: another word, or a concrete scale that is not positive and finite.
     """
     if isinstance(scale, str):
         heads: dict[str, tuple[int, nn.Module]] = {
@@ -92,7 +92,7 @@ def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Like
             outputs=outputs,
             head=head,
         )
-    check_range("scale", scale, 0.0, open_low=True)
+    check_range("scale", scale, 0.0, open_low=True, open_high=True)
     log_scale = jnp.log(jnp.asarray(scale))
     return Likelihood(
         log_prob=lambda out, x: _normal_log_prob(out, log_scale.astype(out.dtype), x),

@@ -7,6 +7,7 @@ is given the context, so a network that needs neither may leave them out.
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -59,7 +60,7 @@ def initializer(name: str | Initializer | None, activation: str | Activation) ->
     if callable(name):
         return name
     if name is None:
-        known = activation if isinstance(activation, str) else ""
+        known = activation if isinstance(activation, str) else getattr(activation, "__name__", "")
         name = _KERNEL_INIT.get(known, "glorot_uniform")
     if name not in INITIALIZERS:
         raise ValueError(f"kernel_init is a function or one of {INITIALIZERS}; got {name!r}.")
@@ -127,8 +128,13 @@ class TransposedMLP(nn.Module):
     shape: Sequence[int]
 
     @nn.compact
-    def __call__(self, z: Array) -> Array:
-        """Maps `(batch, latent_dim)` to `(batch, *shape)`."""
+    def __call__(self, z: Array, context: Array | None = None) -> Array:
+        """Maps `(batch, latent_dim)` to `(batch, *shape)`; a context is refused."""
+        if context is not None:
+            raise ValueError(
+                "A tied decoder has no kernel for a context; take decoder='mirrored', or leave "
+                "context out of the batch."
+            )
         layers = self.encoder.variables["params"]
         dtype = self.encoder.dtype
         for i in reversed(range(len(self.encoder.features))):
@@ -185,7 +191,7 @@ def mlp(
     """
     shape = example_shape(shape)
     widths = (*hidden_dims, latent_dim)
-    if not all(isinstance(n, int) and n > 0 for n in widths):
+    if not all(isinstance(n, Integral) and n > 0 for n in widths):
         raise ValueError(f"hidden_dims and latent_dim are positive integers; got {widths}.")
     if latent_activation is None:
         latent_activation = "identity" if hidden_dims else activation
@@ -207,13 +213,13 @@ def mlp(
 
 def example_shape(shape: Shape) -> tuple[int, ...]:
     """The shape of one example as a tuple of positive integers, or `ValueError`."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
+    sizes: tuple[Any, ...] = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    if not sizes or not all(isinstance(n, Integral) and int(n) > 0 for n in sizes):
         raise ValueError(
             "shape is that of one example, a positive integer or a tuple of them such as "
             f"x.shape[1:]; got {shape!r}."
         )
-    return sizes
+    return tuple(int(n) for n in sizes)
 
 
 def _check_names(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Params
@@ -28,7 +29,11 @@ def open_checkpoints(folder: Path | str, *, write: bool = True) -> "ocp.Checkpoi
     folder = Path(folder)
     if not write and not folder.is_dir():
         raise ValueError(f"There are no checkpoints in {folder}.")
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, read_only=not write)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1 if write else None,
+        create=write,
+        cleanup_tmp_directories=write,  # of a save that was killed
+    )
     return ocp.CheckpointManager(
         folder.absolute(), options=options, item_names=("state", "best", "meta")
     )
@@ -84,9 +89,17 @@ def restore(manager: "ocp.CheckpointManager", **like: Any) -> dict[str, Any]:
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """The leaves by their path in the tree, with random keys as their bits."""
+    """The leaves by their path in the tree, with random keys as their bits.
+
+    Raises:
+        ValueError: two leaves have one path, as in `{"a.b": x, "a": {"b": y}}`.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(p, simple=True, separator="."): _raw(a) for p, a in leaves}
+    paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    if len(set(paths)) != len(paths):
+        twice = sorted({path for path in paths if paths.count(path) > 1})
+        raise ValueError(f"Two arrays of a checkpoint share the name {twice}; rename one.")
+    return {path: _raw(leaf) for path, (_, leaf) in zip(paths, leaves, strict=True)}
 
 
 def specification(arrays: dict[str, Any]) -> dict[str, list[Any]]:
@@ -99,7 +112,8 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _raw(leaf: Any) -> Any:
-    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        leaf = jnp.asarray(leaf)  # a number or NumPy array as a step returns it
     if not _is_key(leaf):
         return leaf
     if isinstance(leaf, jax.ShapeDtypeStruct):
@@ -111,7 +125,7 @@ def _unflatten(like: Any, arrays: dict[str, Any]) -> Any:
     leaves, structure = jax.tree.flatten(like)
     restored = [arrays[name] for name in flatten(like)]
     keyed = [
-        jax.random.wrap_key_data(a, impl=jax.random.key_impl(leaf))
+        jax.random.wrap_key_data(a, impl=jax.random.key_impl(jnp.empty(leaf.shape, leaf.dtype)))
         if hasattr(leaf, "dtype") and _is_key(leaf)
         else a
         for leaf, a in zip(leaves, restored, strict=True)

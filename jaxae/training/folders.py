@@ -20,9 +20,12 @@ def open_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
             another configuration, whose differences are listed.
     """
     path = folder / "config.json"
-    if resume and not folder.is_dir():
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    # a run killed at its very start leaves nothing, or a part of its configuration
+    begun = folder.exists() and ("config.json" in names or names <= {"config.json.part"})
+    if resume and not begun:
         raise ValueError(f"There is no run to resume in {folder}; start it without resume.")
-    if folder.exists() and any(folder.iterdir()) and not resume:
+    if names and not resume:
         raise ValueError(
             f"{folder} exists already and is not overwritten: resume it, or take another folder."
         )

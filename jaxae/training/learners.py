@@ -24,13 +24,21 @@ def descend(
 ) -> tuple[Any, Metrics]:
     """One step of `tx` on `loss(params, *args) -> (loss, metrics)`, the only one there is.
 
-    `state` is a NamedTuple with `params` and `opt_state`; its other fields stay.
+    `state` is a NamedTuple with `params` and `opt_state`; its other fields stay. Optimisers
+    that search along a line, as `optax.lbfgs` does, are given the loss to search on.
     """
-    grads, metrics = jax.grad(loss, has_aux=True)(state.params, *args)
+    (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, *args)
     # Parameters are overwritten only after the last product that reads them, so that
     # XLA updates them in place and copies no kernel.
     grads = jax.lax.optimization_barrier(grads)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    updates, opt_state = optax.with_extra_args_support(tx).update(
+        grads,
+        state.opt_state,
+        state.params,
+        value=value,
+        grad=grads,
+        value_fn=lambda params: loss(params, *args)[0],
+    )
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state), metrics
 
@@ -38,7 +46,7 @@ def descend(
 def gradient(
     loss: Callable[[Params, Key, Batch], tuple[Array, Metrics]], tx: optax.GradientTransformation
 ) -> Learner:
-    """Follows the gradient of one loss, by any optax optimiser.
+    """Follows the gradient of one loss, by any optax optimiser, L-BFGS on large batches included.
 
     Its learning rate may be traced: build the optimiser inside the function that is
     mapped or jitted, as `optax.adam(learning_rate)`.

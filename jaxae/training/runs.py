@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.base import Params
+from jaxae.base import Metrics, Params
 from jaxae.training import checkpoints
 from jaxae.training.fitting import Advance
 from jaxae.training.folders import Row, keep_rows, open_folder
@@ -84,25 +84,28 @@ def run(
     """
     _check(epochs, patience)
     folder = Path(folder)
-    open_folder(folder, json.loads(json.dumps(config or {})), resume)
+    # the monitor belongs to it: `best` is best by that metric
+    open_folder(folder, json.loads(json.dumps({**(config or {}), "monitor": monitor})), resume)
     with ExitStack() as stack:
+        interrupted = stack.enter_context(_stop_signals())  # until the last save is on disk
         manager = checkpoints.open_checkpoints(folder / "checkpoints")
         stack.callback(manager.close)
         saved = checkpoints.restore(manager, state=state, best=state.params)
         state, best = saved.get("state", state), saved.get("best", state.params)
         rows = keep_rows(folder / "metrics.jsonl", saved.get("epoch", 0))
         log = stack.enter_context(open(folder / "metrics.jsonl", "a"))
+        if rows:
+            _check_monitor(monitor, rows[-1])
         bar = stack.enter_context(_bar(epochs, len(rows), progress))
-        interrupted = stack.enter_context(_stop_signals())
         saved_epoch, saved_at = len(rows), time.monotonic()
         try:
             while (stopped := _why_stop(rows, epochs, monitor, patience, interrupted)) is None:
-                state, row = _one_epoch(advance, state, len(rows), monitor)
-                rows.append(row)
+                after, row = _one_epoch(advance, state, len(rows), monitor)
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-                if best_epoch(rows, monitor) == len(rows):
-                    best = state.params
+                is_best = best_epoch([*rows, row], monitor) == len(rows) + 1
+                # at once, so that a second Ctrl-C, wherever it strikes, leaves what fits together
+                state, best, rows = after, after.params if is_best else best, [*rows, row]
                 rate = f"{examples / row['seconds']:,.0f}"
                 bar.set_postfix({monitor: row[monitor], "examples/s": rate}, refresh=False)
                 bar.update()
@@ -130,18 +133,36 @@ def _check(epochs: int, patience: int | None) -> None:
 def _one_epoch(advance: Advance, state: Any, epoch: int, monitor: str) -> tuple[Any, Row]:
     start = time.perf_counter()
     state, metrics = advance(state, epoch)
+    _wait_for(metrics)
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if monitor not in values:
-        raise ValueError(f"monitor is one of the metrics {sorted(values)}; got {monitor!r}.")
+    _check_monitor(monitor, values)
     watched = [values[name] for name in ("loss", monitor) if name in values]
     if not (np.all(np.isfinite(watched)) and _all_finite(state.params)):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        kept = (
+            f"The last good state, after epoch {epoch}, is kept in the checkpoint."
+            if epoch
+            else "No epoch was finished before, so no checkpoint was written."
+        )
         raise DivergenceError(
-            f"Training diverged in epoch {epoch + 1} ({shown}). The last good state, after "
-            f"epoch {epoch}, is kept in the checkpoint. Try a smaller learning rate, or clip "
-            "gradients (optax.clip_by_global_norm)."
+            f"Training diverged in epoch {epoch + 1} ({shown}). {kept} Try a smaller learning "
+            "rate, or clip gradients (optax.clip_by_global_norm)."
         )
     return state, {"epoch": epoch + 1, "seconds": time.perf_counter() - start, **values}
+
+
+def _wait_for(metrics: Metrics) -> None:
+    """Returns when they are computed, and lets signals through, as JAX's own waiting does not."""
+    start = time.perf_counter()
+    for value in jax.tree.leaves(metrics):
+        while hasattr(value, "is_ready") and not value.is_ready():
+            time.sleep(min(0.05, 0.01 * (time.perf_counter() - start)))
+
+
+def _check_monitor(monitor: str, metrics: Mapping[str, float]) -> None:
+    names = sorted(metrics.keys() - {"epoch", "seconds"})
+    if monitor not in names:
+        raise ValueError(f"monitor is one of the metrics {names}; got {monitor!r}.")
 
 
 def _save(manager: Any, log: IO[str], epochs: int, state: Any, best: Params) -> None:

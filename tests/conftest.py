@@ -1,0 +1,32 @@
+"""What all tests share: two host devices, a compilation cache, and double precision.
+
+Compiling takes most of the suite's time, running almost none. So what XLA compiles is kept in
+.cache/, which may be deleted at any time, and is compiled without most optimisations.
+"""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_disable_most_optimizations", True)
+
+# Entries are not written atomically: each process of a parallel run keeps its own.
+_CACHE = Path(__file__).parents[1] / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+jax.config.update("jax_compilation_cache_dir", str(_CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_configure(config):
+    # An entry that cannot be read is compiled again; that is no failure of a test.
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compil")
+
+
+@pytest.fixture
+def x64():
+    """Double precision, for comparisons and finite differences to many digits."""
+    with jax.enable_x64(True):
+        yield
