@@ -219,7 +219,7 @@ def from_json(values: dict[str, Any], **others: Any) -> Common:
         ValueError: an unknown variant or option, as an older or newer version may have written.
     """
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    variant, _ = values.pop("variant", None), values.pop("monitor", None)
+    variant = values.pop("variant", None)
     if variant not in VARIANTS:
         raise ValueError(f"The run's variant is one of {sorted(VARIANTS)}; got {variant!r}.")
     known = {field.name for field in dataclasses.fields(VARIANTS[variant])}

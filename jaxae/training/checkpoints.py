@@ -39,15 +39,22 @@ def open_checkpoints(folder: Path | str, *, write: bool = True) -> "ocp.Checkpoi
     )
 
 
-def save(manager: "ocp.CheckpointManager", epoch: int, state: Any, best: Params) -> None:
-    """Saves in the background what a run needs after `epoch` epochs.
+def save(
+    manager: "ocp.CheckpointManager",
+    epoch: int,
+    state: Any,
+    best: Params,
+    monitor: str | None = None,
+) -> None:
+    """Saves in the background what a run needs after `epoch` epochs, `best` being so by `monitor`.
 
     `manager.wait_until_finished()` returns when it is on disk.
     """
     import orbax.checkpoint as ocp
 
     arrays = {"state": flatten(state), "best": flatten(best)}
-    meta = {"epoch": epoch, **{name: specification(tree) for name, tree in arrays.items()}}
+    specifications = {name: specification(tree) for name, tree in arrays.items()}
+    meta = {"epoch": epoch, "monitor": monitor, **specifications}
     manager.save(
         epoch,
         args=ocp.args.Composite(
@@ -67,8 +74,8 @@ def restore(manager: "ocp.CheckpointManager", **like: Any) -> dict[str, Any]:
             `jax.ShapeDtypeStruct`) with the structure to restore into.
 
     Returns:
-        The trees by name, and the number of finished epochs as "epoch"; empty where
-        nothing was saved yet.
+        The trees by name, the number of finished epochs as "epoch" and the metric by
+        which `best` is so as "monitor"; empty where nothing was saved yet.
 
     Raises:
         ValueError: what was saved has other arrays, shapes or dtypes; lists them.
@@ -85,7 +92,7 @@ def restore(manager: "ocp.CheckpointManager", **like: Any) -> dict[str, Any]:
     wanted = {name: ocp.args.StandardRestore(arrays) for name, arrays in flat.items()}
     items = manager.restore(step, args=ocp.args.Composite(**wanted))
     trees = {name: _unflatten(like[name], items[name]) for name in like}
-    return {"epoch": meta["epoch"], **trees}
+    return {"epoch": meta["epoch"], "monitor": meta["monitor"], **trees}
 
 
 def flatten(tree: Any) -> dict[str, Any]:

@@ -176,8 +176,12 @@ def over_batches(
 
 
 def to_device(data: Batch) -> Batch:
-    """The arrays of `data` on the default device; on a CPU without a copy where JAX allows."""
-    return jax.tree.map(jnp.asarray, dict(data))
+    """The arrays of `data` on the default device.
+
+    On a CPU an aligned array, as `load` and `split` give, is used where it lies: do not
+    change it afterwards.
+    """
+    return jax.tree.map(jax.device_put, dict(data))
 
 
 def _check_count(name: str, value: int, most: float = np.inf) -> None:

@@ -84,8 +84,7 @@ def run(
     """
     _check(epochs, patience)
     folder = Path(folder)
-    # the monitor belongs to it: `best` is best by that metric
-    open_folder(folder, json.loads(json.dumps({**(config or {}), "monitor": monitor})), resume)
+    open_folder(folder, json.loads(json.dumps(config or {})), resume)
     with ExitStack() as stack:
         interrupted = stack.enter_context(_stop_signals())  # until the last save is on disk
         manager = checkpoints.open_checkpoints(folder / "checkpoints")
@@ -95,7 +94,7 @@ def run(
         rows = keep_rows(folder / "metrics.jsonl", saved.get("epoch", 0))
         log = stack.enter_context(open(folder / "metrics.jsonl", "a"))
         if rows:
-            _check_monitor(monitor, rows[-1])
+            _check_monitor(monitor, rows[-1], saved["monitor"])
         bar = stack.enter_context(_bar(epochs, len(rows), progress))
         saved_epoch, saved_at = len(rows), time.monotonic()
         try:
@@ -110,11 +109,11 @@ def run(
                 bar.set_postfix({monitor: row[monitor], "examples/s": rate}, refresh=False)
                 bar.update()
                 if time.monotonic() - saved_at > checkpoint_seconds:
-                    _save(manager, log, len(rows), state, best)
+                    _save(manager, log, len(rows), state, best, monitor)
                     saved_epoch, saved_at = len(rows), time.monotonic()
         finally:  # also after a divergence or an error: `state` is the last good one
             if saved_epoch != len(rows):
-                _save(manager, log, len(rows), state, best)
+                _save(manager, log, len(rows), state, best, monitor)
     return Run(state, best, rows, best_epoch(rows, monitor), stopped)
 
 
@@ -159,15 +158,20 @@ def _wait_for(metrics: Metrics) -> None:
             time.sleep(min(0.05, 0.01 * (time.perf_counter() - start)))
 
 
-def _check_monitor(monitor: str, metrics: Mapping[str, float]) -> None:
+def _check_monitor(monitor: str, metrics: Mapping[str, float], before: str | None = None) -> None:
     names = sorted(metrics.keys() - {"epoch", "seconds"})
     if monitor not in names:
         raise ValueError(f"monitor is one of the metrics {names}; got {monitor!r}.")
+    if before not in (None, monitor):
+        raise ValueError(
+            f"The run kept the parameters that are best by {before}; it goes on with "
+            f"monitor={before!r} only, got {monitor!r}."
+        )
 
 
-def _save(manager: Any, log: IO[str], epochs: int, state: Any, best: Params) -> None:
+def _save(manager: Any, log: IO[str], epochs: int, state: Any, best: Params, monitor: str) -> None:
     os.fsync(log.fileno())  # the rows of these epochs come to disk before the checkpoint
-    checkpoints.save(manager, epochs, state, best)
+    checkpoints.save(manager, epochs, state, best, monitor)
 
 
 def _why_stop(

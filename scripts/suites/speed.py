@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def denoising(quick: bool) -> Outcome:
     )
 
 
-def _ask(worker: subprocess.Popen[str], line: str | None) -> dict[str, float] | float:
+def _ask(worker: subprocess.Popen[str], line: str | None) -> Any:
     assert worker.stdin is not None
     assert worker.stdout is not None
     if line is not None:

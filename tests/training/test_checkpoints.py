@@ -104,7 +104,7 @@ def test_best_is_restored_alone_without_the_optimiser(saved, folder):
     best = jax.tree.map(lambda a: a + 1, PARAMS)
     saved(State(PARAMS, optax.adam(1e-3).init(PARAMS)), best=best)
     restored = read(folder, best=jax.eval_shape(lambda: best))
-    assert sorted(restored) == ["best", "epoch"]
+    assert sorted(restored) == ["best", "epoch", "monitor"]
     assert_same(restored["best"], best)
 
 

@@ -1,0 +1,10 @@
+"""Where batches come from: data sets, files and tables as checked arrays, split and shuffled."""
+
+from jaxae.data.arrays import aligned_empty as aligned_empty
+from jaxae.data.batching import batches as batches
+from jaxae.data.loading import load as load
+from jaxae.data.preparing import DataNotFoundError as DataNotFoundError
+from jaxae.data.preparing import prepare as prepare
+from jaxae.data.scaling import Scaler as Scaler
+from jaxae.data.scaling import fit_scaler as fit_scaler
+from jaxae.data.splitting import split as split

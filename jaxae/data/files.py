@@ -1,0 +1,95 @@
+"""Arrays and tables from files: .npy, .npz, .csv and .parquet."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxae.data.arrays import rows
+from jaxae.data.checks import KEYS, check_data, check_features, check_numeric
+from jaxae.data.slicing import resolve
+from jaxae.data.tables import from_table
+
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+
+
+def load_file(path: str | os.PathLike[str], split: str, label: str | None) -> dict[str, np.ndarray]:
+    """Reads the rows of one file; see `jaxae.data.load`.
+
+    Raises:
+        ValueError: the file is missing, empty, damaged or of an unknown kind, or what
+            it holds is refused.
+    """
+    path = Path(path).expanduser()
+    readers: dict[str, Callable[[Path, str, str | None], dict[str, np.ndarray]]] = {
+        ".npy": _load_npy,
+        ".npz": _load_npz,
+        ".csv": _load_table,
+        ".parquet": _load_table,
+    }
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise ValueError(f"{path} ends in {suffix!r}; files that are read end in {SUFFIXES}.")
+    if not path.is_file():
+        raise ValueError(f"There is no file {path} (looked in {Path.cwd()}); check the path.")
+    if not path.stat().st_size:
+        raise ValueError(f"The file {path} is empty.")
+    return readers[suffix](path, split, label)
+
+
+def select(data: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
+    """The rows that `split` means of data that is not split: "train" and "all" are all rows."""
+    count = len(data["x"])
+    _, chosen = resolve(split, {"train": count, "all": count})
+    return {name: array[chosen] for name, array in data.items()}
+
+
+def _no_label(path: Path, label: str | None) -> None:
+    if label is not None:
+        raise ValueError(
+            f"label={label!r} names a column, and {path} has none. Put labels into an .npz file as "
+            '"y", or pass {"x": x, "y": y}.'
+        )
+
+
+def _load_npy(path: Path, split: str, label: str | None) -> dict[str, np.ndarray]:
+    _no_label(path, label)
+    try:
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
+    if not x.ndim or not x.size:
+        raise ValueError(f"{path} is empty: the shape of its array is {x.shape}.")
+    check_numeric(x.dtype, str(path))
+    _, chosen = resolve(split, {"train": len(x), "all": len(x)})
+    return {"x": check_features(rows(x, chosen.start, chosen.stop), str(path))}
+
+
+def _load_npz(path: Path, split: str, label: str | None) -> dict[str, np.ndarray]:
+    _no_label(path, label)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            keys = list(archive.files)
+            single = len(keys) == 1
+            if not single and ("x" not in keys or not set(keys) <= set(KEYS)):
+                raise ValueError(
+                    f'it holds {keys}; allowed are "x" and, optionally, "y", "mask" and "context", '
+                    "or one single array"
+                )
+            arrays = {"x" if single else key: archive[key] for key in keys}
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} is not usable: {error}.") from error
+    return select(check_data(arrays), split)
+
+
+def _load_table(path: Path, split: str, label: str | None) -> dict[str, np.ndarray]:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ValueError(f"Reading {path} needs pandas: pip install 'jaxae[tables]'.") from error
+    try:
+        table = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pandas' and Arrow's own errors are among these
+        raise ValueError(f"{path} is no readable table: {error}") from error
+    return select(from_table(table, label), split)
