@@ -56,8 +56,8 @@ def as_float(x: Array) -> jax.Array:
     that images stay small on the device and are scaled inside the compiled step.
     Floats pass unchanged; booleans and other integers become float32 of equal value.
 
-    >>> as_float(np.array([0, 51, 255], np.uint8)).tolist()
-    [0.0, 0.20000000298023224, 1.0]
+    >>> as_float(np.array([0, 255], np.uint8)).tolist(), as_float(np.array([3])).tolist()
+    ([0.0, 1.0], [3.0])
     """
     x = jnp.asarray(x)
     if x.dtype == jnp.uint8:

@@ -71,8 +71,8 @@ def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Like
             learns one for all entries, "per_entry" has the decoder give one for each
             (kept above 1e-3, without which a constant entry has infinite density).
 
-    >>> gaussian(1.0).log_prob(jnp.zeros(1), jnp.zeros(1)).round(4).tolist()
-    [-0.918900012969971]
+    >>> print(f"{gaussian(1.0).log_prob(jnp.zeros(()), jnp.zeros(())):.4f}")
+    -0.9189
 
     Raises:
         ValueError: another word, or a concrete scale that is not positive and finite.
@@ -107,8 +107,8 @@ def bernoulli() -> Likelihood:
     For x strictly between 0 and 1, as grey pixels are, the value is the negative
     cross-entropy, which has the floor of x's own entropy and is no log-density.
 
-    >>> bernoulli().log_prob(jnp.zeros(1), jnp.ones(1)).round(4).tolist()
-    [-0.6930999755859375]
+    >>> print(f"{bernoulli().log_prob(jnp.zeros(()), jnp.ones(())):.4f}")
+    -0.6931
     """
     return Likelihood(
         log_prob=lambda out, x: x * out - jax.nn.softplus(out),
@@ -123,8 +123,8 @@ def categorical() -> Likelihood:
 
     x is one-hot (or a distribution) over the last axis, which log_prob sums away.
 
-    >>> categorical().log_prob(jnp.zeros((1, 4)), jnp.eye(4)[:1]).round(4).tolist()
-    [-1.3862999677658081]
+    >>> print(f"{categorical().log_prob(jnp.zeros(4), jnp.eye(4)[0]):.4f}")
+    -1.3863
     """
 
     def sample(key: Key, out: Array) -> Array:
