@@ -16,7 +16,7 @@ OURS, BARE = "jaxae", "bare products"
 TORCH = ("PyTorch eager, fused Adam", "PyTorch compiled, fused Adam")
 PROTOCOL = (
     "MNIST, 20,000 images, 784-300-150-300-784 ELU, batch 150, float32, Adam; one process each, "
-    "epochs in turn; median [quartiles]"
+    "three epochs each in turn; median [quartiles]"
 )
 
 
@@ -52,7 +52,7 @@ def take_turns(names: list[str], rounds: int) -> tuple[dict[str, list[float]], d
 def epoch(quick: bool) -> Outcome:
     """A plain epoch against its bare matrix products and PyTorch."""
     peers = list(TORCH) if find_spec("torch") else []
-    seconds, first = take_turns([OURS, BARE, *peers], 3 if quick else 40)
+    seconds, first = take_turns([OURS, BARE, *peers], 3 if quick else 20)
     measured = {f"{name}: s per epoch": values for name, values in seconds.items()}
     measured[f"{OURS} / {BARE}"] = _ratios(seconds, OURS, BARE)
     holds = float(np.median(measured[f"{OURS} / {BARE}"])) <= 1.15
@@ -75,7 +75,7 @@ def epoch(quick: bool) -> Outcome:
 def denoising(quick: bool) -> Outcome:
     """A denoising epoch against a plain one."""
     noisy = ["jaxae, masking 0.3", "jaxae, Gaussian 0.5"]
-    seconds, first = take_turns([OURS, *noisy], 3 if quick else 40)
+    seconds, first = take_turns([OURS, *noisy], 3 if quick else 20)
     measured = {f"{name}: s per epoch": values for name, values in seconds.items()}
     ratios = {f"{name} / plain": _ratios(seconds, name, OURS) for name in noisy}
     return Outcome(
