@@ -1,5 +1,6 @@
 """jaxae: autoencoders as compositions of pure functions, in JAX."""
 
+from jaxae import evaluation as evaluation
 from jaxae.base import Autoencoder as Autoencoder
 from jaxae.base import Learner as Learner
 from jaxae.base import as_float as as_float
