@@ -87,6 +87,9 @@ def main() -> None:
         train(config)
     except (ValueError, jaxae.DivergenceError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("Stopped at once; the checkpoint has the last finished epoch. --resume goes on.")
+        sys.exit(130)
 
 
 if __name__ == "__main__":
