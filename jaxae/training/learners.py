@@ -76,7 +76,8 @@ def _all_or_none(grads: Params) -> Params:
     Parameters are then overwritten only after the last product that reads them, and XLA
     updates them in place where it would copy the kernels of each step (4 % of a small
     one on a CPU). It keeps this dependence, as it cannot see that the condition never
-    holds; `jax.lax.optimization_barrier` is removed before copies are decided.
+    holds. JAX 0.10 removes `jax.lax.optimization_barrier` before copies are decided, JAX
+    0.12 does not: once 0.10 is no longer supported, that takes the place of this function.
     """
     leaves = [leaf.reshape(-1)[:1] for leaf in jax.tree.leaves(grads)]
     probe = sum((jnp.sum(leaf) for leaf in leaves), jnp.zeros(()))
