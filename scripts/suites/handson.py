@@ -24,7 +24,7 @@ SCHEDULES = {
     "one-cycle": lambda peak, steps: optax.cosine_onecycle_schedule(steps, peak),
     "cosine": lambda peak, steps: optax.cosine_decay_schedule(peak, steps),
 }
-PEAKS, MOMENTA = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3), (0.9, 0.5)
+PEAKS, MOMENTA = (1e-3, 2e-3, 4e-3, 8e-3, 1.2e-2, 1.4e-2), (0.9, 0.5, 0.3)
 FIXED = (("cosine", 2e-3, 0.9),)
 RATES = tuple((name, peak, b1) for b1 in MOMENTA for name in SCHEDULES for peak in PEAKS)
 WIDTHS: dict[str, Any] = {"hidden_dims": (300,), "kernel_init": "he_normal"}
@@ -123,7 +123,7 @@ def _row(
         holds=float(np.mean(measured["test MSE per pixel"])) <= bar,
         protocol=f"MNIST 55,000 / 5,000 / 10,000; batch {BATCH}, {epochs} epochs, Adam, {best[0]} "
         f"with peak {best[1]:g} and b1 {best[2]}, chosen on validation among one-cycle and cosine "
-        "with peaks 5e-4, 1e-3, 2e-3, 4e-3, 8e-3 and b1 0.9, 0.5",
+        f"with peaks {', '.join(map(str, PEAKS))} and b1 {', '.join(map(str, MOMENTA))}",
     )
 
 
