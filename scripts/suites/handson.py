@@ -98,7 +98,7 @@ def _row(
     seeds: range = range(1, 6),
     rates: Sequence[tuple[str, float, float]] = RATES,
 ) -> Outcome:
-    """Chooses schedule, peak and momentum on validation rows with seed 0; trains other seeds."""
+    """Chooses schedule, peak and momentum on validation rows; trains with other seeds."""
     train_rows, validation, test, baselines = _data()
     epochs, rates, seeds = (1, rates[:2], range(1, 3)) if quick else (epochs, rates, seeds)
 
@@ -108,9 +108,15 @@ def _row(
         return train(model, tx, train_rows, epochs=epochs, batch_size=BATCH, seeds=seeds)
 
     mse = _noisy_mse(model, noise)
+
+    def validate(rate: tuple[str, float, float], seeds: range) -> float:
+        return float(np.mean([mse(p, validation) for p in fitted(rate, seeds)]))
+
+    # a large rate may fail for few seeds only, so the best of one seed are tried with others
     best = rates[0]
     if len(rates) > 1:
-        best = choose(rates, lambda rate: mse(fitted(rate, range(1))[0], validation))
+        finalists = sorted(rates, key=lambda rate: validate(rate, range(1)))[:4]
+        best = choose(finalists, lambda rate: validate(rate, range(101, 106)))
     params = fitted(best, seeds)
     measured = {
         "test MSE per pixel": [mse(p, test) for p in params],
@@ -122,7 +128,8 @@ def _row(
         bar=f"mean test MSE at most {bar:.4f}",
         holds=float(np.mean(measured["test MSE per pixel"])) <= bar,
         protocol=f"MNIST 55,000 / 5,000 / 10,000; batch {BATCH}, {epochs} epochs, Adam, {best[0]} "
-        f"with peak {best[1]:g} and b1 {best[2]}, chosen on validation among one-cycle and cosine "
+        f"with peak {best[1]:g} and b1 {best[2]}, chosen on validation (six other seeds) among "
+        "one-cycle and cosine "
         f"with peaks {', '.join(map(str, PEAKS))} and b1 {', '.join(map(str, MOMENTA))}",
     )
 
