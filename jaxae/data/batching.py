@@ -1,11 +1,12 @@
 """Shuffled batches in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from jaxae.base import Batch, num_examples
 from jaxae.data.arrays import feature_dtype, rows
+from jaxae.data.shards import Shards
 
 _BLOCKS_PER_BUFFER = 16
 
@@ -13,7 +14,7 @@ _BLOCKS_PER_BUFFER = 16
 def batches(
     data: Batch, batch_size: int, seed: int = 0, *, epoch: int = 0, buffer_size: int = 65536
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields one epoch of shuffled batches, from arrays or memory-mapped files.
+    """Yields one epoch of shuffled batches, from arrays, memory-mapped files or `Shards`.
 
     Contiguous blocks of rows are read in random order into a buffer of about
     `buffer_size` rows, from which batches are drawn at random. So memory stays bounded
@@ -21,7 +22,7 @@ def batches(
     the buffer. Rows of the last, incomplete batch are left out; no row comes twice.
 
     Args:
-        data: arrays by name with equally many rows.
+        data: arrays, or `Shards`, by name with equally many rows.
         batch_size: rows per batch, at most the number of rows.
         seed: with `epoch`, decides the order.
         epoch: give each epoch its own number, else their batches are the same.
@@ -41,12 +42,15 @@ def batches(
         raise ValueError(f"buffer_size={buffer_size} must be at least batch_size={batch_size}.")
     if seed < 0 or epoch < 0:
         raise ValueError(f"seed={seed} and epoch={epoch} must not be negative.")
-    arrays = {name: np.asanyarray(array) for name, array in data.items()}
+    arrays = {
+        name: array if isinstance(array, Shards) else np.asanyarray(array)
+        for name, array in data.items()
+    }
     return _epoch(arrays, count, batch_size, np.random.default_rng([seed, epoch]), buffer_size)
 
 
 def _epoch(
-    arrays: dict[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | Shards],
     count: int,
     batch_size: int,
     rng: np.random.Generator,
@@ -68,13 +72,17 @@ def _epoch(
         del buffer  # before the next one is filled
 
 
-def _fill(array: np.ndarray, rest: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
+def _fill(
+    array: np.ndarray | Shards, rest: np.ndarray, ranges: list[tuple[int, int]]
+) -> np.ndarray:
     """A buffer of the rows left over and the blocks `ranges`, in the type that models take."""
     size = len(rest) + sum(stop - start for start, stop in ranges)
     out = np.empty((size, *array.shape[1:]), rest.dtype)
     out[: len(rest)] = rest
     row = len(rest)
     for start, stop in ranges:
-        out[row : row + stop - start] = rows(array, start, stop)
+        out[row : row + stop - start] = (
+            array[start:stop] if isinstance(array, Shards) else rows(array, start, stop)
+        )
         row += stop - start
     return out

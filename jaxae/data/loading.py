@@ -1,5 +1,6 @@
 """One function for every source of data."""
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from jaxae.data.checks import check_data
 from jaxae.data.datasets import load_dataset, load_digits
-from jaxae.data.files import SUFFIXES, load_file, select
+from jaxae.data.files import SHARD_SUFFIXES, SUFFIXES, load_file, select
 from jaxae.data.preparing import is_dataset_name
 from jaxae.data.tables import from_table
 
@@ -38,10 +39,11 @@ def load(
     Args:
         source: "digits" (scikit-learn's, the one that needs no file); a name of
             tensorflow-datasets, such as "mnist" or "mnist:3.0.1"; a path to an .npy,
-            .npz ("x", and optionally "y", "mask", "context"; or one array), .csv or
-            .parquet file; a NumPy array; a mapping with "x" and optionally "y", "mask"
-            and "context"; or a pandas DataFrame. Every numeric or boolean column of a
-            table is a float32 column of "x", in order.
+            .npz or .safetensors ("x", and optionally "y", "mask", "context"; or one
+            array), .csv or .parquet file; a NumPy array; a mapping with "x" and
+            optionally "y", "mask" and "context"; or a pandas DataFrame. Every numeric or
+            boolean column of a table is a float32 column of "x", in order. Many files of
+            rows are opened by `open_shards` instead.
         split: "train", "test" or what splits the source has, or a slice of one:
             "train[:10%]", "train[1000:2000]", "train[-10%:]". Files, arrays and tables
             are not split: "train" and "all" both mean all rows.
@@ -90,10 +92,23 @@ def _load_path(
         _refuse_label(label, 'load("digits"), which has labels')
         return load_digits(split)
     path = Path(source)
+    _refuse_shards(path)
     is_file = not isinstance(source, str) or path.suffix.lower() in SUFFIXES or path.is_file()
     if isinstance(source, str) and not is_file and is_dataset_name(source):
         return load_dataset(source, split, data_dir, label, download)
     return load_file(source, split, label)
+
+
+def _refuse_shards(path: Path) -> None:
+    is_folder = path.is_dir()
+    files = path.iterdir() if is_folder else ()
+    is_pattern = glob.has_magic(str(path)) and not path.is_file()
+    if is_pattern or any(file.suffix.lower() in SHARD_SUFFIXES for file in files):
+        raise ValueError(
+            f"{path} is a {'folder' if is_folder else 'pattern'} of files, and load reads one. Use "
+            f'shards = jaxae.data.open_shards({str(path)!r}) and batches({{"x": shards}}, ...), '
+            "which streams the rows of all of them."
+        )
 
 
 def _refuse_label(label: str | None, instead: str) -> None:

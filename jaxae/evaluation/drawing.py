@@ -72,6 +72,19 @@ def show(
     return drawn
 
 
+def show_inputs(figure: "Figure", axes: "Axes", pixels: np.ndarray, range_of: np.ndarray) -> None:
+    """Draws `(H, W, C)` in [0, 1] where `range_of` lies there, else symmetrically about 0."""
+    if range_of.min() >= 0.0 and range_of.max() <= 1.0:
+        show(axes, pixels, 0.0, 1.0, "gray")
+        return
+    most = float(np.abs(range_of).max())
+    drawn = show(axes, pixels, -most, most, "RdBu_r")
+    if pixels.shape[2] == 1:
+        figure.colorbar(drawn, ax=axes, shrink=0.9, label="value (clipped)")
+    else:
+        axes.set_xlabel(f"black = {-most:.3g}, white = {most:.3g}")
+
+
 def image_panel(rows: dict[str, np.ndarray], title: str | None) -> "Figure":
     """Labelled rows of images `(n, H, W, C)`, in [0, 1] where the first row lies there."""
     first = next(iter(rows.values()))
@@ -80,16 +93,7 @@ def image_panel(rows: dict[str, np.ndarray], title: str | None) -> "Figure":
     cell = 0.8 if n > 3 else 1.2
     size = cell * pixels.shape[1] / (height + gap(height)), cell * len(rows)
     figure, axes = single(size[0] + 0.1 * max(map(len, rows)) + 0.3, size[1] + 0.3)
-    unit = first.min() >= 0.0 and first.max() <= 1.0
-    if unit:
-        show(axes, pixels, 0.0, 1.0, "gray")
-    else:
-        most = float(np.abs(first).max())
-        drawn = show(axes, pixels, -most, most, "RdBu_r")
-        if first.shape[3] == 1:
-            figure.colorbar(drawn, ax=axes, shrink=0.9, label="value (clipped)")
-        else:
-            axes.set_xlabel(f"black = {-most:.3g}, white = {most:.3g}")
+    show_inputs(figure, axes, pixels, first)
     step = height + gap(height)
     axes.set_yticks([i * step + (height - 1) / 2 for i in range(len(rows))], list(rows))
     if title:
@@ -178,3 +182,21 @@ def whole_numbers(axis: "Axis") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def decades(axes: "Axes", values: np.ndarray) -> None:
+    """Makes x logarithmic for positive `values`, with round numbers written out as ticks."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    span = values.max() / values.min()
+    steps = (1.0, 2.0, 5.0) if span < 1000 else (1.0,)
+    few = MaxNLocator(6, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(LogLocator(subs=steps) if span > 8 else few)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+
+
+def short(value: float) -> str:
+    """A number in three digits or so, without powers of ten where it is large."""
+    return f"{value:.3g}" if abs(value) < 999.5 or abs(value) >= 1e6 else f"{value:,.0f}"

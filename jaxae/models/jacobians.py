@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxae.base import Array, Batch, Key, Params, as_float, check_range, num_examples
-from jaxae.models import routes
+from jaxae.models import factors, routes
+from jaxae.models.chunks import mean_over
 
 Encode = Callable[[Params, Batch], Array]
 METHODS = (
@@ -29,7 +30,7 @@ _ROUTES: dict[str, routes.Route] = {
     "gram_jacrev": routes.after_first(jax.jacrev),
     "chain": routes.multiplied,
 }
-_KEY, _OTHER = "probe key", "other x"
+_CPU_CACHE = 2**24
 
 
 class Plan(NamedTuple):
@@ -65,15 +66,16 @@ def squared_jacobian_norm(
     encode: Encode,
     params: Params,
     x: Batch | Array,
+    other: Array | None = None,
     *,
     method: str = "auto",
     memory_limit: int = 2**28,
     key: Key | None = None,
     probes: int = 1,
 ) -> jax.Array:
-    """‖∂ encode(x) / ∂x‖²_F of each example (Rifai et al., 2011), defined by `jax.jacfwd`.
+    """‖J(x)‖²_F of each example, J = ∂ encode(x) / ∂x (Rifai et al., 2011).
 
-    The exact methods agree to float rounding:
+    Defined by `jax.jacfwd`. The exact methods agree with it to float rounding:
 
     - "jacfwd", "jacrev": any encoder; all of J, by a pass for each entry of x or of the code.
     - "closed_form": one affine layer and an elementwise activation, Σ s'(a)² ‖W_i‖².
@@ -89,6 +91,8 @@ def squared_jacobian_norm(
         encode: `(params, batch) -> z`, rows independent of each other.
         params: what encode reads.
         x: a batch with `x`, or the array itself, `(batch, ...)`.
+        other: where it is given, `(batch, ...)` as x, the result is ‖J(x) - J(other)‖²_F
+            instead; mask and context are those of x.
         method: of those above.
         memory_limit: bytes that the Jacobians may take; examples are processed in chunks.
         key: of the probes; only for "hutchinson".
@@ -108,36 +112,46 @@ def squared_jacobian_norm(
         ValueError: an unknown method, one that does not suit the encoder, a missing key, or
             no exact method within `memory_limit`.
     """
-    return _over_examples(encode, params, (x,), method, memory_limit, key, probes)
+    points = _points(x, other)
+    one, work, columns, plan = _prepare(
+        encode, params, points, method, memory_limit, memory_limit, key, probes
+    )
+    if plan.chunk >= num_examples(points[0]):
+        return jax.vmap(one, in_axes=(None, 0))(work.shared, columns)
+    again = jax.checkpoint(one)
+    return jax.lax.map(lambda rows: again(work.shared, rows), columns, batch_size=plan.chunk)
 
 
-def squared_jacobian_difference(
+def mean_squared_jacobian_norm(
     encode: Encode,
     params: Params,
     x: Batch | Array,
-    other: Array,
+    other: Array | None = None,
     *,
     method: str = "auto",
     memory_limit: int = 2**28,
     key: Key | None = None,
     probes: int = 1,
 ) -> jax.Array:
-    """‖J(x) - J(other)‖²_F of each example, as in CAE+H (Rifai et al., 2011).
+    """The mean of `squared_jacobian_norm` over the examples, a scalar, for losses.
 
-    `other` has x's shape; mask and context are those of x. The rest is as in
-    `squared_jacobian_norm`.
+    Its gradient costs less time and memory: it is made chunk by chunk with the value, on a
+    CPU in chunks that stay in the cache. The arguments are those of that function.
 
     >>> import jax.numpy as jnp, jaxae
-    >>> model = jaxae.linear(6, 2)
-    >>> x = jnp.ones((3, 6))
+    >>> model, x = jaxae.linear(6, 2), jnp.ones((3, 6))
     >>> params = model.init(jax.random.key(0), {"x": x})
-    >>> squared_jacobian_difference(model.encode, params, x, x + 1).tolist()
-    [0.0, 0.0, 0.0]
+    >>> mean_squared_jacobian_norm(model.encode, params, x, x + 1).item()
+    0.0
 
     Raises:
         ValueError: as `squared_jacobian_norm`.
     """
-    return _over_examples(encode, params, (x, other), method, memory_limit, key, probes)
+    target = min(memory_limit, _CPU_CACHE) if jax.default_backend() == "cpu" else memory_limit
+    one, work, columns, plan = _prepare(
+        encode, params, _points(x, other), method, memory_limit, target, key, probes
+    )
+    return mean_over(one, work.shared, columns, chunk=plan.chunk)
 
 
 def explain(
@@ -160,50 +174,49 @@ def explain(
     Raises:
         ValueError: as `squared_jacobian_norm`.
     """
-    batch = _batch(x)
-    return _plan(routes.trace(encode, params, batch), batch, method, memory_limit, probes, 1)
+    (batch,) = _points(x, None)
+    traced = routes.trace(encode, params, batch)
+    return _plan(traced, batch, method, memory_limit, memory_limit, probes, 1)
 
 
-def _batch(x: Any) -> dict[str, Any]:
+def _points(x: Any, other: Any) -> list[dict[str, Any]]:
+    """The batch, x as floats, and where there is a second point, the batch with that as x."""
     batch: dict[str, Any] = dict(x) if isinstance(x, Mapping) else {"x": x}
     num_examples(batch)
-    return {**batch, "x": as_float(batch["x"])}
+    batch = {**batch, "x": as_float(batch["x"])}
+    if other is None:
+        return [batch]
+    if other.shape != batch["x"].shape:
+        raise ValueError(f"other has x's shape, {batch['x'].shape}; got {other.shape}.")
+    return [batch, {**batch, "x": as_float(other)}]
 
 
-def _over_examples(
+def _prepare(
     encode: Encode,
     params: Params,
-    points: Sequence[Batch | Array],
+    points: Sequence[dict[str, Any]],
     method: str,
     memory_limit: int,
+    target: int,
     key: Key | None,
     probes: int,
-) -> jax.Array:
-    """‖J‖² at one point, or ‖J - J'‖² at two, of each example."""
-    batch = _batch(points[0])
-    traced = routes.trace(encode, params, batch)
-    plan = _plan(traced, batch, method, memory_limit, probes, len(points))
-    route = _ROUTES.get(plan.method) or routes.estimate(_KEY, probes)
-    columns = dict(batch)
+) -> tuple[Callable[[Any, Any], Array], routes.Work, list[Any], Plan]:
+    """What gives the norm of one example, its work, a column for each point, and the plan."""
+    traced = routes.trace(encode, params, points[0])
+    plan = _plan(traced, points[0], method, memory_limit, target, probes, len(points))
     if plan.method == "hutchinson":
         if key is None:
             raise ValueError('method="hutchinson" draws random probes; give it a key.')
-        columns[_KEY] = jax.random.split(key, num_examples(batch))
-    if len(points) == 2:
-        other = _batch(points[1])["x"]
-        if other.shape != batch["x"].shape:
-            raise ValueError(f"other has x's shape, {batch['x'].shape}; got {other.shape}.")
-        columns[_OTHER] = other
+        keys = jax.random.split(key, num_examples(points[0]))
+        points = [{**point, routes.PROBES: keys} for point in points]
+    route = _ROUTES.get(plan.method) or routes.estimate(probes)
+    work, *others = (route(traced, point) for point in points)
 
-    def one(row: Mapping[str, Array]) -> Array:
-        factor = route(traced, row)
-        if _OTHER in row:
-            factor = routes.minus(factor, route(traced, {**row, "x": row[_OTHER]}))
-        return routes.squared_norm(factor)
+    def one(shared: Any, rows: Any) -> Array:
+        factor, *rest = (work.factor(shared, row) for row in rows)
+        return factors.squared_norm(factors.minus(factor, rest[0]) if rest else factor)
 
-    if plan.chunk >= num_examples(batch):
-        return jax.vmap(one)(columns)
-    return jax.lax.map(jax.checkpoint(one), columns, batch_size=plan.chunk)
+    return one, work, [work.columns, *(other.columns for other in others)], plan
 
 
 def _plan(
@@ -211,6 +224,7 @@ def _plan(
     batch: Batch,
     method: str,
     memory_limit: int,
+    target: int,
     probes: int,
     points: int,
 ) -> Plan:
@@ -239,6 +253,6 @@ def _plan(
             f"method={method!r} takes about {size[method]:,} bytes for one example, more than "
             f'memory_limit={memory_limit:,}. Raise it, or take "auto" or another of {exact}.'
         )
-    chunk = min(num_examples(batch), max(1, memory_limit // size[method]))
+    chunk = min(num_examples(batch), max(1, target // size[method]))
     operations = {name: n for name, (n, _) in costs.items()}
     return Plan(method, operations, chunk, chunk * size[method], method != "hutchinson")
