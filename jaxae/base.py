@@ -23,7 +23,10 @@ class Autoencoder(NamedTuple):
 
     Attributes:
         init: `(key, batch) -> params`; only shapes and dtypes of the batch matter.
-        loss: `(params, key, batch) -> (loss, metrics)`, scalars, in nats per example.
+        loss: `(params, key, batch) -> (loss, metrics)`, scalars, in nats per example. A model
+            that carries more than parameters from step to step (running means, thresholds,
+            counters) keeps it in `params["carried"]`, and `metrics["carried"]` is what it
+            shall be after the step.
         encode: `(params, batch) -> z`, without noise; z is `(batch, latent_dim)`.
         decode: `(params, z, context=None) -> x_hat`, the mean of the likelihood.
         sample: `(params, key, n) -> x`, from the model's own distribution; a
@@ -82,6 +85,27 @@ def num_examples(data: Batch) -> int:
     if not lengths["x"]:
         raise ValueError("The data has no examples.")
     return int(np.shape(data["x"])[0])
+
+
+def where_observed(batch: Batch, values: Array) -> Array:
+    """`values` where the batch's mask is 1, else 0; the mask is broadcast from the left.
+
+    >>> where_observed({"mask": np.array([1, 0])}, jnp.ones((2, 3))).tolist()
+    [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+
+    Raises:
+        ValueError: the mask's shape is not that of the first axes of `values`.
+    """
+    mask = batch.get("mask")
+    if mask is None:
+        return values
+    wanted = np.shape(mask)
+    if wanted != values.shape[: len(wanted)]:
+        raise ValueError(
+            f"mask has shape {wanted}; it must be the shape of x or its first axes, {values.shape}."
+        )
+    mask = jnp.reshape(mask, wanted + (1,) * (values.ndim - len(wanted)))
+    return jnp.where(mask != 0, values, 0)
 
 
 def is_traced(*values: Any) -> bool:

@@ -8,6 +8,7 @@ from jaxae.data.preparing import DataNotFoundError as DataNotFoundError
 from jaxae.data.preparing import prepare as prepare
 from jaxae.data.scaling import Scaler as Scaler
 from jaxae.data.scaling import fit_scaler as fit_scaler
+from jaxae.data.scaling import geometric_median as geometric_median
 from jaxae.data.shards import Shards as Shards
 from jaxae.data.shards import open_shards as open_shards
 from jaxae.data.splitting import split as split

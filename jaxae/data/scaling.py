@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from jaxae.data.arrays import blocks
 from jaxae.data.checks import check_features
@@ -75,3 +76,34 @@ def _refuse_constant(low: np.ndarray, high: np.ndarray, names: Sequence[str] | N
             f"The columns {constant}{called} are constant in these rows: they can not "
             "be scaled and teach nothing. Drop them."
         )
+
+
+def geometric_median(x: npt.ArrayLike, *, steps: int = 100, tolerance: float = 1e-6) -> np.ndarray:
+    """The point with the least sum of distances to all rows, `(d,)` (Weiszfeld, 1937).
+
+    A centre that few far rows do not move: a first pre-bias for `dictionary`.
+
+    Args:
+        x: `(n, ...)`, flattened to `(n, d)`; uint8 stands for x / 255.
+        steps: the most iterations.
+        tolerance: stops when the point moves by less than this share of its spread.
+
+    >>> geometric_median(np.array([[0.0], [1.0], [100.0]])).round(3).tolist()
+    [1.0]
+
+    Raises:
+        ValueError: no rows.
+    """
+    rows = np.asarray(x)
+    if rows.ndim < 2 or not rows.size:
+        raise ValueError(f"x has rows of features, (n, d); got shape {rows.shape}.")
+    rows = rows.reshape(len(rows), -1) / np.float64(255 if rows.dtype == np.uint8 else 1)
+    point = rows.mean(axis=0)
+    scale = np.linalg.norm(rows - point, axis=1).mean()
+    for _ in range(steps):
+        distances = np.linalg.norm(rows - point, axis=1)
+        weights = 1.0 / np.maximum(distances, 1e-9 * scale + np.finfo(float).tiny)
+        before, point = point, weights @ rows / weights.sum()
+        if np.linalg.norm(point - before) <= tolerance * scale:
+            break
+    return point.astype(np.float32)

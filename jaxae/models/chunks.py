@@ -62,8 +62,9 @@ def mean_over(
         value, (by_same, _) = jax.eval_shape(of_part, same, *first)
         start = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (value, by_same))
         (value, by_same), by_each = jax.lax.scan(add, start, (each, inputs))
-        products = jax.tree.map(jnp.vdot, [by_same, by_each], list(tangents))
-        return value, sum(jax.tree.leaves(products), jnp.zeros_like(value))
+        products = jax.tree.map(lambda g, t: jnp.sum(g * t), [by_same, by_each], list(tangents))
+        slope = sum(jax.tree.leaves(products), jnp.zeros_like(value))
+        return value, jnp.real(slope).astype(value.dtype)
 
     return mean(same, each)
 
@@ -73,7 +74,7 @@ def _floating(
 ) -> tuple[list[Array], list[Array], Callable[[list[Array], list[Array]], Any]]:
     """The leaves that have derivatives, those that have none, and what joins them again."""
     leaves, structure = jax.tree.flatten(tree)
-    chosen = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+    chosen = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
     parts: dict[bool, list[Array]] = {True: [], False: []}
     for leaf, floating in zip(leaves, chosen, strict=True):
         parts[floating].append(leaf)

@@ -21,6 +21,7 @@ from jaxae.base import (
     check_range,
     is_traced,
     num_examples,
+    where_observed,
 )
 from jaxae.models.codes import Deterministic
 from jaxae.models.corruptions import Corruption, none
@@ -33,10 +34,12 @@ class _Network(nn.Module):
     decoder: nn.Module
     code: nn.Module
     head: nn.Module | None
+    penalties: Sequence[nn.Module] = ()
 
-    def __call__(self, batch: Batch) -> tuple[Any, Array, Array]:
-        z, rate = self.code(self.encoder(batch["x"], **_extras(batch, "mask", "context")))
-        return self.decode(z, batch.get("context")), z, rate
+    def __call__(self, batch: Batch) -> tuple[Any, Array, Array, Array]:
+        h = self.encoder(batch["x"], **_extras(batch, "mask", "context"))
+        z, rate = self.code(h)
+        return self.decode(z, batch.get("context")), h, z, rate
 
     def encode(self, batch: Batch) -> Array:
         h = self.encoder(batch["x"], **_extras(batch, "mask", "context"))
@@ -48,6 +51,9 @@ class _Network(nn.Module):
 
     def prior(self, key: Key, n: int) -> Array:
         return self.code.prior(key, n)
+
+    def penalise(self, forwards: Sequence[Forward]) -> list[Array]:
+        return [p(forward) for p, forward in zip(self.penalties, forwards, strict=True)]
 
 
 def autoencoder(
@@ -75,7 +81,8 @@ def autoencoder(
         likelihood: p(x | out), by default a Gaussian of scale 1 (squared error).
         code: a Linen module `h -> (z, rate)`, by default deterministic.
         corrupt: `(key, x) -> x_tilde`, what the encoder sees in training.
-        penalties: functions of the forward pass that add to the loss.
+        penalties: functions of the forward pass that add to the loss; Linen modules where
+            they have parameters, or carry something from step to step.
         beta: the weight of the rate.
 
     >>> import optax, jaxae
@@ -92,53 +99,90 @@ def autoencoder(
     """
     check_range("beta", beta, 0.0)
     likelihood = gaussian() if likelihood is None else likelihood
-    net = _Network(encoder, decoder, Deterministic() if code is None else code, likelihood.head)
+    modules = [p for p in penalties if isinstance(p, nn.Module)]
+    code = Deterministic() if code is None else code
+    net = _Network(encoder, decoder, code, likelihood.head, modules)
 
     @jax.jit
     def init_network(key: Key, batch: Batch) -> Params:
-        params_key, code_key = jax.random.split(key)
-        variables = net.init({"params": params_key, "code": code_key}, _observed(batch))
-        return variables.get("params", {})
+        params_key, code_key, penalty_key = jax.random.split(key, 3)
+        batch = _observed(batch)
+        variables = net.init({"params": params_key, "code": code_key}, batch)
+        if modules:
+            (_, h, z, _), _ = forward(_joined(variables), code_key, batch)
+            given = [seen(_joined(variables), code_key, batch, h, z)] * len(modules)
+            own = net.init({"params": penalty_key}, given, method="penalise")
+            variables = {name: {**variables.get(name, {}), **own[name]} for name in own} | {
+                name: tree for name, tree in variables.items() if name not in own
+            }
+        return _joined(variables)
 
     def init(key: Key, batch: Batch) -> Params:
         num_examples(batch)
         _check_support(likelihood, batch)
         row = jax.tree.map(lambda a: a[:1], dict(batch))
         params = init_network(key, row)
-        _check_output(likelihood, jax.eval_shape(forward, params, key, row)[0], row["x"])
+        out = jax.eval_shape(lambda *args: forward(*args)[0][0], params, key, row)
+        _check_output(likelihood, out, row["x"])
         return params
 
-    def forward(params: Params, key: Key, batch: Batch) -> tuple[Any, Array, Array]:
+    def forward(params: Params, key: Key, batch: Batch) -> tuple[tuple[Any, ...], Any]:
+        """Natural parameters, h, z and rate, and the collections that the pass changed."""
         batch = _observed(batch)
-        outputs: Any = net.apply({"params": params}, batch, rngs={"code": key})
-        out, z, rate = outputs
+        (out, h, z, rate), changed = net.apply(
+            _variables(params), batch, rngs={"code": key}, mutable=["carried", "metrics"]
+        )
         out, rate = jax.tree.map(lambda a: a.astype(batch["x"].dtype), (out, rate))
-        return out, z, rate
+        return (out, h, z, rate), changed
+
+    def seen(params: Params, key: Key, batch: Batch, h: Array, z: Array) -> Forward:
+        def to_mean(params: Params, z: Array) -> Array:
+            return likelihood.mean(natural(params, z, batch.get("context")))
+
+        def to_distortion(params: Params, z: Array) -> Array:
+            return distortion(natural(params, z, batch.get("context")), batch)
+
+        return Forward(params, key, batch, h, z, encode, to_mean, to_distortion)
+
+    def distortion(out: Any, batch: Batch) -> Array:
+        log_prob = where_observed(batch, likelihood.log_prob(out, batch["x"]))
+        return -jnp.mean(jnp.sum(log_prob, axis=range(1, log_prob.ndim)))
+
+    def penalise(params: Params, forwards: list[Forward], carried: Any) -> tuple[list[Array], Any]:
+        """The penalties' values, and the collections that they changed."""
+        pairs = list(zip(penalties, forwards, strict=True))
+        values = [p(f) for p, f in pairs if not isinstance(p, nn.Module)]
+        if not modules:
+            return values, {"carried": carried}
+        more, changed = net.apply(
+            {**_variables(params), "carried": carried},
+            [f for p, f in pairs if isinstance(p, nn.Module)],
+            method="penalise",
+            mutable=["carried", "metrics"],
+        )
+        return values + more, changed
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
         batch = _observed(batch)
         corrupt_key, code_key, *penalty_keys = jax.random.split(key, 2 + len(penalties))
         noisy = {**batch, "x": corrupt(corrupt_key, batch["x"])}
-        out, z, rates = forward(params, code_key, noisy)
-        log_prob = _where_observed(batch, likelihood.log_prob(out, batch["x"]))
-        distortion = -jnp.mean(jnp.sum(log_prob, axis=range(1, log_prob.ndim)))
-        rate = jnp.mean(rates)
-        terms = [
-            penalty(Forward(params, k, batch, z, encode))
-            for penalty, k in zip(penalties, penalty_keys, strict=True)
-        ]
-        penalty = sum(terms, jnp.zeros((), distortion.dtype))
-        total = distortion + beta * rate + penalty
-        metrics = {"loss": total, "distortion": distortion, "rate": rate, "penalty": penalty}
-        return total, metrics
+        (out, h, z, rates), changed = forward(params, code_key, noisy)
+        forwards = [seen(params, k, batch, h, z) for k in penalty_keys]
+        values, then = penalise(params, forwards, changed.get("carried", {}))
+        error, rate = distortion(out, batch), jnp.mean(rates)
+        penalty = sum(values, jnp.zeros((), error.dtype))
+        total = error + beta * rate + penalty
+        metrics = {"loss": total, "distortion": error, "rate": rate, "penalty": penalty}
+        metrics |= _reported(changed) | _reported(then)
+        return total, metrics | ({"carried": c} if (c := then.get("carried")) else {})
 
     @jax.jit
     def encode(params: Params, batch: Batch) -> Array:
-        z: Any = net.apply({"params": params}, _observed(batch), method="encode")
+        z: Any = net.apply(_variables(params), _observed(batch), method="encode")
         return z
 
     def natural(params: Params, z: Array, context: Array | None) -> Any:
-        return net.apply({"params": params}, z, context, method="decode")
+        return net.apply(_variables(params), z, context, method="decode")
 
     @jax.jit
     def decode(params: Params, z: Array, context: Array | None = None) -> Array:
@@ -147,10 +191,27 @@ def autoencoder(
     @partial(jax.jit, static_argnums=2)
     def sample(params: Params, key: Key, n: int) -> Array:
         prior_key, sample_key = jax.random.split(key)
-        z: Any = net.apply({"params": params}, prior_key, n, method="prior")
+        z: Any = net.apply(_variables(params), prior_key, n, method="prior")
         return likelihood.sample(sample_key, natural(params, z, None))
 
     return Autoencoder(init, loss, encode, decode, sample)
+
+
+def _variables(params: Params) -> dict[str, Any]:
+    """Linen's collections of one tree of parameters."""
+    learned = {name: tree for name, tree in params.items() if name != "carried"}
+    return {"params": learned, "carried": params.get("carried", {})}
+
+
+def _joined(variables: Any) -> Params:
+    carried = variables.get("carried")
+    return {**variables.get("params", {}), **({"carried": carried} if carried else {})}
+
+
+def _reported(changed: Any) -> Metrics:
+    """What modules reported, by its own name."""
+    leaves = jax.tree_util.tree_leaves_with_path(changed.get("metrics", {}))
+    return {jax.tree_util.keystr(path[-1:], simple=True): leaf for path, leaf in leaves}
 
 
 def _extras(batch: Batch, *names: str) -> dict[str, Array]:
@@ -160,28 +221,14 @@ def _extras(batch: Batch, *names: str) -> dict[str, Array]:
 def _observed(batch: Batch) -> dict[str, Array]:
     """The batch with x as floats and its unobserved entries, whatever they hold, as zeros."""
     num_examples(batch)
-    return {**batch, "x": _where_observed(batch, as_float(batch["x"]))}
-
-
-def _where_observed(batch: Batch, values: Array) -> Array:
-    """`values` where the mask is 1, else 0; the mask is broadcast from the left."""
-    mask = batch.get("mask")
-    if mask is None:
-        return values
-    wanted = np.shape(mask)
-    if wanted != values.shape[: len(wanted)]:
-        raise ValueError(
-            f"mask has shape {wanted}; it must be the shape of x or its first axes, {values.shape}."
-        )
-    mask = jnp.reshape(mask, wanted + (1,) * (values.ndim - len(wanted)))
-    return jnp.where(mask != 0, values, 0)
+    return {**batch, "x": where_observed(batch, as_float(batch["x"]))}
 
 
 def _check_support(likelihood: Likelihood, batch: Batch) -> None:
     x = batch["x"]
     if is_traced(x) or x.dtype in (np.uint8, np.bool_):
         return
-    x = _where_observed(batch, x)
+    x = where_observed(batch, x)
     low, high = likelihood.support
     least, greatest = float(x.min()), float(x.max())
     if not (np.isfinite(least) and np.isfinite(greatest)):

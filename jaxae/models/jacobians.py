@@ -174,7 +174,7 @@ def explain(
     Raises:
         ValueError: as `squared_jacobian_norm`.
     """
-    (batch,) = _points(x, None)
+    (batch,) = jax.eval_shape(lambda: _points(x, None))
     traced = routes.trace(encode, params, batch)
     return _plan(traced, batch, method, memory_limit, memory_limit, probes, 1)
 

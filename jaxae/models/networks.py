@@ -6,7 +6,7 @@ is given the context, so a network that needs neither may leave them out.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxae.base import Array
+from jaxae.base import Array, Params
 
 Activation = Callable[[Array], Array]
 Initializer = Callable[..., Array]
@@ -228,6 +228,21 @@ def mlp(
     shape = (*shape[:-1], shape[-1] * outputs)
     back = (*reversed(widths[:-1]), math.prod(shape))
     return Networks(encoder, MLP(back, shape, activation=activation, **options))
+
+
+def atoms(params: Params) -> Array:
+    """The dictionary of a decoder of one layer: what each unit adds to x, `(latent_dim, d)`.
+
+    Raises:
+        ValueError: the decoder has no or several layers of kernels.
+    """
+    decoder, encoder = params.get("decoder", {}), params.get("encoder", {})
+    layers = [part for part in decoder.values() if isinstance(part, Mapping)]
+    if len(layers) == 1 and "kernel" in layers[0]:
+        return layers[0]["kernel"]
+    if not layers and list(decoder) in ([], ["bias_0"]) and set(encoder) == {"layer_0"}:
+        return encoder["layer_0"]["kernel"].T
+    raise ValueError(f"Only a decoder of one dense layer has atoms; this has {sorted(decoder)}.")
 
 
 def example_shape(shape: Shape) -> tuple[int, ...]:

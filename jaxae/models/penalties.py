@@ -1,4 +1,7 @@
-"""Penalties: functions of a forward pass that add to the loss, in nats per example."""
+"""Penalties: functions of a forward pass that add to the loss, in nats per example.
+
+Those of sparse codes are in `jaxae.models.sparsity`.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,6 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxae.base import Array, Batch, Key, Params, check_range
+from jaxae.models import corruptions
+from jaxae.models.corruptions import Corruption
+from jaxae.models.jacobians import mean_squared_jacobian_norm
 
 
 class Forward(NamedTuple):
@@ -17,18 +23,25 @@ class Forward(NamedTuple):
         params: the model's parameters.
         key: randomness of the penalty's own.
         batch: the clean batch, x as floats with unobserved entries zero.
+        h: what the encoder gave, `(batch, ...)`.
         z: the codes that the loss decoded, `(batch, latent_dim)`.
         encode: `(params, batch) -> z`, without noise.
+        decode: `(params, z) -> x_hat`, the mean of the likelihood.
+        distortion: `(params, z) -> nats per example`, of codes decoded in z's place.
     """
 
     params: Params
     key: Key
     batch: Batch
+    h: Array
     z: Array
     encode: Callable[[Params, Batch], Array]
+    decode: Callable[[Params, Array], Array]
+    distortion: Callable[[Params, Array], Array]
 
 
 Penalty = Callable[[Forward], Array]
+"""A function, or a Linen module where it has parameters or carries something along."""
 
 
 def l2(weight: chex.Numeric) -> Penalty:
@@ -37,9 +50,8 @@ def l2(weight: chex.Numeric) -> Penalty:
     Kernels are the leaves called "kernel"; biases and scales never count, and a tied
     kernel, which stands in the tree once, counts once. Its gradient is weight * kernel.
 
-    >>> tree = {"layer": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
-    >>> l2(0.5)(Forward(tree, None, {}, None, None)).item()
-    1.0
+    >>> import jaxae
+    >>> model = jaxae.deep(8, 3, penalties=[l2(1e-3)])
 
     Raises:
         ValueError: a concrete `weight` below 0.
@@ -54,5 +66,76 @@ def l2(weight: chex.Numeric) -> Penalty:
             if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
         ]
         return 0.5 * weight * sum(squares, jnp.zeros(()))
+
+    return penalty
+
+
+def contractive(
+    weight: chex.Numeric, *, method: str = "auto", memory_limit: int = 2**28, probes: int = 1
+) -> Penalty:
+    """Adds weight · E ‖∂ encode(x) / ∂x‖²_F at the clean x, exactly (Rifai et al., 2011).
+
+    Takes any encoder; method, memory_limit and probes are those of
+    `jacobians.squared_jacobian_norm`, of which "hutchinson" alone is an estimate.
+
+    >>> import jaxae
+    >>> model = jaxae.deep(8, 3, hidden_dims=(6,), penalties=[contractive(0.1)])
+
+    Raises:
+        ValueError: a concrete `weight` below 0; in training, what that function refuses.
+    """
+    check_range("weight", weight, 0.0)
+
+    def penalty(forward: Forward) -> Array:
+        return weight * mean_squared_jacobian_norm(
+            forward.encode,
+            forward.params,
+            forward.batch,
+            method=method,
+            memory_limit=memory_limit,
+            key=forward.key,
+            probes=probes,
+        )
+
+    return penalty
+
+
+def higher_order_contractive(
+    weight: chex.Numeric, noise_level: chex.Numeric, *, method: str = "auto"
+) -> Penalty:
+    """Adds weight · E ‖J(x) - J(x + ε)‖²_F, ε Gaussian of scale `noise_level`.
+
+    The change of the Jacobian near x stands for the Hessian of the code (Rifai et al., 2011b).
+
+    Raises:
+        ValueError: a concrete `weight` or `noise_level` below 0.
+    """
+    check_range("weight", weight, 0.0)
+    corrupt = corruptions.gaussian(noise_level)
+
+    def penalty(forward: Forward) -> Array:
+        noise_key, probe_key = jax.random.split(forward.key)
+        near = corrupt(noise_key, forward.batch["x"])
+        return weight * mean_squared_jacobian_norm(
+            forward.encode, forward.params, forward.batch, near, method=method, key=probe_key
+        )
+
+    return penalty
+
+
+def stochastic_contractive(weight: chex.Numeric, corrupt: Corruption) -> Penalty:
+    """Adds weight · E ‖encode(x) - encode(corrupt(x))‖².
+
+    With Gaussian noise of small scale σ it tends to `contractive` of weight · σ².
+
+    Raises:
+        ValueError: a concrete `weight` below 0.
+    """
+    check_range("weight", weight, 0.0)
+
+    def penalty(forward: Forward) -> Array:
+        noisy = {**forward.batch, "x": corrupt(forward.key, forward.batch["x"])}
+        clean, moved = (forward.encode(forward.params, b) for b in (forward.batch, noisy))
+        return weight * jnp.mean(jnp.sum((clean - moved) ** 2, axis=range(1, clean.ndim)))
 
     return penalty

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
 from jaxae.base import Array
 
@@ -121,14 +121,14 @@ def after_first_layer(
     return found["kernel"], found["out"], lambda a: rest(a)
 
 
-def count(closed: ClosedJaxpr) -> tuple[int, int]:
+def count(traced: ClosedJaxpr | Jaxpr) -> tuple[int, int]:
     """Multiply-adds (and other operations) of a trace, and the entries of all it computes.
 
     A loop of known length counts each turn, one of unknown length a single turn.
     """
     operations, entries = 0, 0
-    for eqn in closed.jaxpr.eqns:
-        inner = [count(body) for body in _bodies(eqn)]
+    for eqn in traced.eqns:
+        inner = [count(body) for body in jaxprs_in_params(eqn.params)]
         size = sum(math.prod(_shape(v)) for v in eqn.outvars)
         times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
         if inner:
@@ -151,11 +151,6 @@ def _terms(eqn: JaxprEqn) -> int:
     return 1
 
 
-def _bodies(eqn: JaxprEqn) -> list[ClosedJaxpr]:
-    values = [v for p in eqn.params.values() for v in (p if isinstance(p, tuple | list) else [p])]
-    return [v for v in values if isinstance(v, ClosedJaxpr)]
-
-
 def _evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule) -> list[Any]:
     """Evaluates a trace; equations that a marked value enters are the rule's to evaluate."""
     jaxpr = closed.jaxpr
@@ -170,7 +165,8 @@ def _evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule) -> list[Any]
         if not any(isinstance(v, _Varying | _Input) for v in values):
             outs = _bind(eqn, values)
         elif eqn.primitive.name in ("jit", "pjit", "closed_call"):
-            outs = _evaluate(_bodies(eqn)[0], values, rule)
+            body = next(p for p in eqn.params.values() if isinstance(p, ClosedJaxpr))
+            outs = _evaluate(body, values, rule)
         else:
             outs = rule(eqn, values)
         env.update(zip(eqn.outvars, outs, strict=True))
@@ -228,13 +224,15 @@ def _keeps_order(eqn: JaxprEqn) -> bool:
     if eqn.primitive.name == "convert_element_type":
         dtypes = [eqn.invars[0].aval.dtype, eqn.params["new_dtype"]]  # type: ignore[attr-defined]
         return all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
-    shapes = [[n for n in _shape(v) if n != 1] for v in (eqn.invars[0], eqn.outvars[0])]
     if eqn.primitive.name == "reshape":
         return len(eqn.invars) == 1 and eqn.params.get("dimensions") is None
     if eqn.primitive.name == "transpose":
         moved = [i for i in eqn.params["permutation"] if _shape(eqn.invars[0])[i] != 1]
         return moved == sorted(moved)
-    return eqn.primitive.name in _RESHAPING and shapes[0] == shapes[1]
+    if eqn.primitive.name not in _RESHAPING:
+        return False
+    before, after = ([n for n in _shape(v) if n != 1] for v in (eqn.invars[0], eqn.outvars[0]))
+    return before == after
 
 
 def _same_shape(eqn: JaxprEqn, varying: list[bool]) -> bool:
@@ -248,7 +246,8 @@ def _shape(v: Any) -> tuple[int, ...]:
 
 def _elementwise(eqn: JaxprEqn) -> bool:
     if eqn.primitive.name in ("custom_jvp_call", "jit", "pjit"):
-        return all(_elementwise(inner) for body in _bodies(eqn) for inner in body.jaxpr.eqns)
+        bodies = jaxprs_in_params(eqn.params)
+        return all(_elementwise(inner) for body in bodies for inner in body.eqns)
     if eqn.primitive.name == "broadcast_in_dim":
         return _shape(eqn.invars[0]) == ()
     return eqn.primitive.name in _ELEMENTWISE

@@ -13,7 +13,7 @@ import chex
 import flax.linen as nn
 
 from jaxae.base import Autoencoder
-from jaxae.models import corruptions
+from jaxae.models import corruptions, penalties
 from jaxae.models.composition import autoencoder
 from jaxae.models.corruptions import Corruption
 from jaxae.models.likelihoods import Likelihood, gaussian
@@ -163,3 +163,89 @@ def denoising(
         ValueError: a noise level that the corruption does not know.
     """
     return deep(shape, latent_dim, corrupt=corruption(noise_level), **parts)
+
+
+def contractive(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    contractive_weight: chex.Numeric = 0.1,
+    method: str = "auto",
+    **parts: Any,
+) -> Autoencoder:
+    """Penalises the code's exact Jacobian by the input (Rifai et al., 2011).
+
+    As in the paper sigmoid units and tied weights, unless told otherwise: with a decoder of
+    its own an encoder could shrink its Jacobian by small weights alone.
+
+    Args:
+        shape: of one example.
+        latent_dim: the width of the code.
+        contractive_weight: of the mean squared Frobenius norm; may be traced.
+        method: of `jacobians.squared_jacobian_norm`.
+        **parts: of `deep`.
+
+    >>> model = contractive(64, 100, contractive_weight=0.1)
+
+    Raises:
+        ValueError: a concrete weight below 0.
+    """
+    return _contracting(
+        shape, latent_dim, [penalties.contractive(contractive_weight, method=method)], parts
+    )
+
+
+def stochastic_contractive(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    contractive_weight: chex.Numeric = 1.0,
+    noise_level: chex.Numeric = 0.1,
+    corruption: Callable[[chex.Numeric], Corruption] = corruptions.gaussian,
+    **parts: Any,
+) -> Autoencoder:
+    """Reconstructs the clean x, and penalises how far a corruption moves its code.
+
+    With Gaussian noise of small scale it tends to `contractive` at contractive_weight ·
+    noise_level². The defaults of the networks are those of `contractive`.
+
+    >>> model = stochastic_contractive(64, 100, corruption=corruptions.masking)
+
+    Raises:
+        ValueError: a concrete weight below 0, or a noise level that the corruption refuses.
+    """
+    penalty = penalties.stochastic_contractive(contractive_weight, corruption(noise_level))
+    return _contracting(shape, latent_dim, [penalty], parts)
+
+
+def higher_order_contractive(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    contractive_weight: chex.Numeric = 0.1,
+    hessian_weight: chex.Numeric = 0.1,
+    noise_level: chex.Numeric = 0.1,
+    **parts: Any,
+) -> Autoencoder:
+    """Also penalises how the Jacobian changes nearby: CAE+H (Rifai et al., 2011b).
+
+    The defaults of the networks are those of `contractive`.
+
+    >>> model = higher_order_contractive(64, 100, noise_level=0.2)
+
+    Raises:
+        ValueError: a concrete weight or noise level below 0.
+    """
+    first = penalties.contractive(contractive_weight)
+    second = penalties.higher_order_contractive(hessian_weight, noise_level)
+    return _contracting(shape, latent_dim, [first, second], parts)
+
+
+def _contracting(
+    shape: Shape, latent_dim: int, own: Sequence[Penalty], parts: dict[str, Any]
+) -> Autoencoder:
+    others = parts.pop("penalties", ())
+    if parts.get("networks", mlp) is mlp:
+        parts = {"activation": "sigmoid", "decoder": "tied", **parts}
+        parts.setdefault("latent_activation", parts["activation"])
+    return deep(shape, latent_dim, penalties=[*own, *others], **parts)

@@ -1,6 +1,6 @@
 """Learners: `(init, step)` pairs, all that a training loop needs to know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,19 +26,28 @@ def descend(
     """One step of `tx` on `loss(params, *args) -> (loss, metrics)`, the only one there is.
 
     `state` is a NamedTuple with `params` and `opt_state`; its other fields stay. Optimisers
-    that search along a line, as `optax.lbfgs` does, are given the loss to search on.
+    that search along a line, as `optax.lbfgs` does, are given the loss to search on. What a
+    model carries along is no optimiser's: the loss itself says what it shall be next.
     """
-    (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, *args)
+    params, carried = _learned(state.params)
+
+    def of_learned(learned: Params) -> tuple[Array, Metrics]:
+        return loss({**learned, "carried": carried} if carried else learned, *args)
+
+    (value, metrics), grads = jax.value_and_grad(of_learned, has_aux=True)(params)
     grads = _all_or_none(grads)
     updates, opt_state = optax.with_extra_args_support(tx).update(
         grads,
         state.opt_state,
-        state.params,
+        params,
         value=value,
         grad=grads,
-        value_fn=lambda params: loss(params, *args)[0],
+        value_fn=lambda params: of_learned(params)[0],
     )
-    params = optax.apply_updates(state.params, updates)
+    params = optax.apply_updates(params, updates)
+    if carried:
+        metrics = dict(metrics)
+        params = {**params, "carried": metrics.pop("carried")}
     return state._replace(params=params, opt_state=opt_state), metrics
 
 
@@ -62,12 +71,19 @@ def gradient(
 
     def init(params: Params, key: Key) -> TrainState:
         del key
-        return TrainState(params, tx.init(params))
+        return TrainState(params, tx.init(_learned(params)[0]))
 
     def step(state: TrainState, key: Key, batch: Batch) -> tuple[TrainState, Metrics]:
         return descend(loss, tx, state, key, batch)
 
     return Learner(init, step)
+
+
+def _learned(params: Params) -> tuple[Params, Params]:
+    """What an optimiser changes, and what the model carries along."""
+    if not isinstance(params, Mapping) or "carried" not in params:
+        return params, None
+    return {k: v for k, v in params.items() if k != "carried"}, params["carried"]
 
 
 def _all_or_none(grads: Params) -> Params:

@@ -1,0 +1,263 @@
+"""Sparse autoencoders by name: compositions as in `jaxae.models.variants`, with its arguments."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+
+from jaxae.base import Autoencoder
+from jaxae.models import codes, sparsity
+from jaxae.models.dictionaries import dictionary
+from jaxae.models.networks import Shape, mlp
+from jaxae.models.variants import deep
+
+
+def sparse(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    sparsity_target: chex.Numeric = 0.1,
+    sparsity_weight: chex.Numeric = 1.0,
+    decay: float | None = None,
+    **parts: Any,
+) -> Autoencoder:
+    """Sigmoid codes whose mean activation is held at a target (Ng, 2011).
+
+    Args:
+        shape: of one example.
+        latent_dim: the width of the code.
+        sparsity_target: the mean activation of each unit, in (0, 1).
+        sparsity_weight: of the sum of the divergences, in nats; may be traced.
+        decay: of a running mean in the batch mean's place.
+        **parts: of `deep`.
+
+    >>> model = sparse(64, 256, sparsity_target=0.05)
+
+    Raises:
+        ValueError: numbers out of range, or codes that are not sigmoid.
+    """
+    if parts.setdefault("latent_activation", "sigmoid") not in ("sigmoid", None):
+        raise ValueError(
+            "A target activation in (0, 1) needs latent_activation='sigmoid'; got "
+            f"{parts['latent_activation']!r}. Take relu_l1 for other codes."
+        )
+    parts["latent_activation"] = "sigmoid"
+    own = sparsity.kl_sparsity(sparsity_target, sparsity_weight, decay)
+    return _with(deep, shape, latent_dim, [own], parts)
+
+
+def k_sparse(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    k: int = 25,
+    start_k: int | None = None,
+    anneal_steps: int = 0,
+    alpha: float = 1.0,
+    **parts: Any,
+) -> Autoencoder:
+    """Keeps the k largest linear codes, with tied weights (Makhzani & Frey, 2014).
+
+    Args:
+        shape: of one example.
+        latent_dim: the width of the code.
+        k: the number to keep.
+        start_k: the number to keep at first.
+        anneal_steps: steps over which start_k falls to k; the paper takes half the epochs.
+        alpha: without training alpha * k codes are kept.
+        **parts: of `deep`.
+
+    >>> model = k_sparse(64, 256, k=10)
+
+    Raises:
+        ValueError: k, start_k or alpha out of range.
+    """
+    _check_k(k, latent_dim)
+    if start_k is not None:
+        _check_k(start_k, latent_dim)
+    if alpha < 1.0 or anneal_steps < 0:
+        raise ValueError(
+            f"alpha is at least 1 and anneal_steps at least 0; got {alpha} and {anneal_steps}."
+        )
+    code = codes.KSparse(k, start_k, anneal_steps, alpha)
+    if parts.get("networks", mlp) is mlp:
+        parts = {"latent_activation": "identity", "decoder": "tied", **parts}
+    return deep(shape, latent_dim, **{"code": code, **parts})
+
+
+def winner_take_all(
+    shape: Shape, latent_dim: int, *, fraction: float = 0.05, **parts: Any
+) -> Autoencoder:
+    """Each rectified unit keeps its largest activations over the batch (Makhzani & Frey, 2015).
+
+    Args:
+        shape: of one example.
+        latent_dim: the width of the code.
+        fraction: the share of the batch for which a unit fires, in (0, 1].
+        **parts: of `deep`.
+
+    >>> model = winner_take_all(64, 256, fraction=0.07)
+
+    Raises:
+        ValueError: a fraction out of range.
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"fraction is a share of the batch, in (0, 1]; got {fraction}.")
+    if parts.get("networks", mlp) is mlp:
+        parts = {"activation": "relu", "latent_activation": "relu", **parts}
+    return deep(shape, latent_dim, **{"code": codes.WinnerTakeAll(fraction), **parts})
+
+
+def relu_l1(
+    shape: Shape, latent_dim: int, *, l1_coefficient: chex.Numeric = 0.1, **parts: Any
+) -> Autoencoder:
+    """A dictionary with rectified codes and an L1 penalty (Bricken et al., 2023).
+
+    The penalty weighs each code by the length of its atom.
+
+    >>> model = relu_l1(64, 256, l1_coefficient=0.05)
+
+    Raises:
+        ValueError: a concrete coefficient below 0.
+    """
+    own = sparsity.l1(l1_coefficient, by_decoder_norm=True)
+    parts = {"networks": dictionary, "code": codes.Rectified(), **parts}
+    return _with(deep, shape, latent_dim, [own], parts)
+
+
+def gated(
+    shape: Shape, latent_dim: int, *, l1_coefficient: chex.Numeric = 0.1, **parts: Any
+) -> Autoencoder:
+    """Which units fire is learned apart from how much (Rajamanoharan et al., 2024).
+
+    The L1 penalty meets the gates alone and so does not shrink the codes.
+
+    >>> model = gated(64, 256, l1_coefficient=0.05)
+
+    Raises:
+        ValueError: a concrete coefficient below 0.
+    """
+    parts = {"networks": dictionary, "code": codes.Gated(), **parts}
+    return _with(deep, shape, latent_dim, [sparsity.gate(l1_coefficient)], parts)
+
+
+def jump_relu(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    sparsity_weight: chex.Numeric = 0.1,
+    bandwidth: float = 0.1,
+    threshold: float = 0.1,
+    **parts: Any,
+) -> Autoencoder:
+    """Learned thresholds, and so many nats for each active unit (Rajamanoharan et al., 2024b).
+
+    Args:
+        shape: of one example.
+        latent_dim: the number of units.
+        sparsity_weight: nats for an active unit; may be traced.
+        bandwidth: of the window in which thresholds learn, in units of the pre-activations.
+        threshold: at first.
+        **parts: of `deep`.
+
+    >>> model = jump_relu(64, 256, sparsity_weight=0.05)
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+    if bandwidth <= 0 or threshold <= 0:
+        raise ValueError(f"bandwidth and threshold are positive; got {bandwidth}, {threshold}.")
+    code = codes.JumpReLU(sparsity_weight, bandwidth, threshold)
+    return deep(shape, latent_dim, **{"networks": dictionary, "code": code, **parts})
+
+
+def top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoencoder:
+    """A dictionary of which each example uses its k best atoms (Gao et al., 2024).
+
+    Args:
+        shape: of one example.
+        latent_dim: the number of atoms.
+        k: atoms of an example.
+        **parts: of `deep`; and `aux_k`, `aux_coefficient` and `dead_after` of
+            `sparsity.aux_k`, which revives dead units; aux_k=0 goes without.
+
+    >>> model = top_k(64, 256, k=8, aux_k=32)
+
+    Raises:
+        ValueError: k out of range.
+    """
+    _check_k(k, latent_dim)
+    return _revived(shape, latent_dim, k, [], {"code": codes.TopK(k), **parts})
+
+
+def batch_top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoencoder:
+    """A dictionary of which a batch uses k atoms an example in the mean (Bussmann et al., 2024).
+
+    In use a threshold takes the batch's place. The arguments are those of `top_k`.
+
+    >>> model = batch_top_k(64, 256, k=8)
+
+    Raises:
+        ValueError: k out of range.
+    """
+    _check_k(k, latent_dim)
+    return _revived(shape, latent_dim, k, [], {"code": codes.BatchTopK(k), **parts})
+
+
+def matryoshka(
+    shape: Shape,
+    latent_dim: int,
+    *,
+    k: int = 32,
+    prefixes: Sequence[int] | None = None,
+    **parts: Any,
+) -> Autoencoder:
+    """A `batch_top_k` whose first atoms alone reconstruct, too (Bussmann et al., 2025).
+
+    Args:
+        shape: of one example.
+        latent_dim: the number of atoms.
+        k: atoms of an example, in the mean.
+        prefixes: rising numbers of atoms that reconstruct, the last latent_dim; by default
+            a sixteenth, an eighth, ... and all.
+        **parts: as of `top_k`.
+
+    >>> model = matryoshka(64, 256, k=8, prefixes=[64, 128, 256])
+
+    Raises:
+        ValueError: k or prefixes out of range.
+    """
+    _check_k(k, latent_dim)
+    if prefixes is None:
+        prefixes = sorted({max(1, latent_dim >> i) for i in range(5)})
+    if prefixes[-1] != latent_dim:
+        raise ValueError(f"The last of prefixes is latent_dim, {latent_dim}; got {prefixes}.")
+    own = [sparsity.nested(prefixes)]
+    return _revived(shape, latent_dim, k, own, {"code": codes.BatchTopK(k), **parts})
+
+
+def _revived(
+    shape: Shape, latent_dim: int, k: int, own: list[Any], parts: dict[str, Any]
+) -> Autoencoder:
+    """A dictionary whose dead units are revived, by default by twice k of them at a time."""
+    aux_k = parts.pop("aux_k", min(latent_dim, 2 * k))
+    given = {name: parts.pop(name) for name in ("aux_coefficient", "dead_after") if name in parts}
+    if aux_k:
+        own = [*own, sparsity.aux_k(aux_k, **given)]
+    return _with(deep, shape, latent_dim, own, {"networks": dictionary, **parts})
+
+
+def _with(
+    variant: Callable[..., Autoencoder],
+    shape: Shape,
+    latent_dim: int,
+    own: Sequence[Any],
+    parts: dict[str, Any],
+) -> Autoencoder:
+    """The variant with penalties of its own before those given."""
+    return variant(shape, latent_dim, **{**parts, "penalties": [*own, *parts.get("penalties", ())]})
+
+
+def _check_k(k: int, latent_dim: int) -> None:
+    if not isinstance(k, int) or not 1 <= k <= latent_dim:
+        raise ValueError(f"k is a number of units in [1, {latent_dim}]; got {k!r}.")
