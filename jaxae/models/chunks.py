@@ -32,6 +32,7 @@ def mean_over(
     size = -(-n // count)
     index = jnp.minimum(jnp.arange(count * size), n - 1).reshape(count, size)
     weights = jnp.where(jnp.arange(count * size) < n, 1 / n, 0.0).reshape(count, size)
+    columns = jax.tree.map(jnp.asarray, columns)
     chunks = jax.tree.map(lambda a: a[None] if count == 1 else a[index], columns)
     same, same_rest, join_same = _floating(shared)
     each, each_rest, join_each = _floating(chunks)

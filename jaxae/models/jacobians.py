@@ -18,10 +18,6 @@ from jaxae.models import factors, routes
 from jaxae.models.chunks import mean_over
 
 Encode = Callable[[Params, Batch], Array]
-METHODS = (
-    *("auto", "jacfwd", "jacrev", "closed_form", "gram_jacfwd", "gram_jacrev", "chain"),
-    "hutchinson",
-)
 _ROUTES: dict[str, routes.Route] = {
     "jacfwd": routes.by_forward,
     "jacrev": routes.by_reverse,
@@ -30,6 +26,7 @@ _ROUTES: dict[str, routes.Route] = {
     "gram_jacrev": routes.after_first(jax.jacrev),
     "chain": routes.multiplied,
 }
+METHODS = ("auto", *_ROUTES, "hutchinson")
 _CPU_CACHE = 2**24
 
 
@@ -38,8 +35,7 @@ class Plan(NamedTuple):
 
     Attributes:
         method: the one taken.
-        operations: multiply-adds for an example, value and gradient, of each method that
-            suits this encoder.
+        operations: multiply-adds for an example, value and gradient, by method that suits.
         chunk: examples at a time.
         bytes: the memory that a chunk is reckoned to take.
         exact: False for an estimate.
@@ -52,9 +48,8 @@ class Plan(NamedTuple):
     exact: bool
 
     def __str__(self) -> str:
-        costs = ", ".join(
-            f"{name} {n:.3g}" for name, n in sorted(self.operations.items(), key=lambda i: i[1])
-        )
+        ranked = sorted(self.operations.items(), key=lambda item: item[1])
+        costs = ", ".join(f"{name} {n:.3g}" for name, n in ranked)
         kind = "exact" if self.exact else "an unbiased estimate"
         return (
             f"{self.method} ({kind}), {self.chunk} examples at a time in about "
@@ -102,8 +97,7 @@ def squared_jacobian_norm(
         `(batch,)`, in squared units of the code over those of x (as floats).
 
     >>> import jax.numpy as jnp, jaxae
-    >>> model = jaxae.undercomplete(6, 2, activation="sigmoid")
-    >>> batch = {"x": jnp.ones((3, 6))}
+    >>> model, batch = jaxae.undercomplete(6, 2, activation="sigmoid"), {"x": jnp.ones((3, 6))}
     >>> params = model.init(jax.random.key(0), batch)
     >>> squared_jacobian_norm(model.encode, params, batch).shape
     (3,)
@@ -166,8 +160,7 @@ def explain(
     """Which method `squared_jacobian_norm` takes and what each would cost; computes nothing.
 
     >>> import jax.numpy as jnp, jaxae
-    >>> model = jaxae.undercomplete(6, 2, activation="sigmoid")
-    >>> batch = {"x": jnp.ones((3, 6))}
+    >>> model, batch = jaxae.undercomplete(6, 2, activation="sigmoid"), {"x": jnp.ones((3, 6))}
     >>> explain(model.encode, model.init(jax.random.key(0), batch), batch).method
     'closed_form'
 
@@ -184,11 +177,9 @@ def _points(x: Any, other: Any) -> list[dict[str, Any]]:
     batch: dict[str, Any] = dict(x) if isinstance(x, Mapping) else {"x": x}
     num_examples(batch)
     batch = {**batch, "x": as_float(batch["x"])}
-    if other is None:
-        return [batch]
-    if other.shape != batch["x"].shape:
+    if other is not None and other.shape != batch["x"].shape:
         raise ValueError(f"other has x's shape, {batch['x'].shape}; got {other.shape}.")
-    return [batch, {**batch, "x": as_float(other)}]
+    return [batch] if other is None else [batch, {**batch, "x": as_float(other)}]
 
 
 def _prepare(

@@ -118,7 +118,7 @@ def after_first_layer(
         return z
 
     rest(None)
-    return found["kernel"], found["out"], lambda a: rest(a)
+    return found["kernel"], found["out"], rest
 
 
 def count(traced: ClosedJaxpr | Jaxpr) -> tuple[int, int]:
@@ -131,11 +131,9 @@ def count(traced: ClosedJaxpr | Jaxpr) -> tuple[int, int]:
         inner = [count(body) for body in jaxprs_in_params(eqn.params)]
         size = sum(math.prod(_shape(v)) for v in eqn.outvars)
         times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-        if inner:
-            turns = [max(part) for part in zip(*inner, strict=True)]
-            operations, entries = operations + times * turns[0], entries + times * turns[1]
-        else:
-            operations, entries = operations + size * _terms(eqn), entries + size
+        turns = [times * most for most in map(max, zip(*inner, strict=True))]
+        added = turns or [size * _terms(eqn), size]
+        operations, entries = operations + added[0], entries + added[1]
     return operations, entries
 
 
@@ -145,17 +143,16 @@ def _terms(eqn: JaxprEqn) -> int:
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return math.prod(_shape(eqn.invars[0])[i] for i in contracted)
     if eqn.primitive.name == "conv_general_dilated":
-        kernel = _shape(eqn.invars[1])
-        out_features = eqn.params["dimension_numbers"].rhs_spec[0]
-        return math.prod(kernel) // kernel[out_features]
+        kernel, axes = _shape(eqn.invars[1]), eqn.params["dimension_numbers"].rhs_spec
+        return math.prod(kernel) // kernel[axes[0]]
     return 1
 
 
 def _evaluate(closed: ClosedJaxpr, args: Sequence[Any], rule: Rule) -> list[Any]:
     """Evaluates a trace; equations that a marked value enters are the rule's to evaluate."""
     jaxpr = closed.jaxpr
-    env: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    env.update(zip(jaxpr.invars, args, strict=True))
+    names: list[Any] = [*jaxpr.constvars, *jaxpr.invars]
+    env = dict(zip(names, [*closed.consts, *args], strict=True))
 
     def read(v: Any) -> Any:
         return v.val if isinstance(v, Literal) else env[v]
@@ -209,12 +206,12 @@ def _slope(v: _Varying) -> Any:
 
 
 def _kernel(eqn: JaxprEqn, varying: list[bool], values: list[Any]) -> Array:
-    """The kernel of `x @ kernel` for one row x."""
-    dimensions = (((1,), (0,)), ((), ()))
-    given = eqn.params.get("dimension_numbers")
+    """The kernel of `x @ kernel` for one row x, of real numbers."""
     if eqn.primitive.name != "dot_general" or varying != [True, False]:
         raise NoStructureError("Not an affine layer.")
-    if jax.tree.map(int, given) != dimensions or np.shape(values[0])[0] != 1:
+    given = jax.tree.map(int, eqn.params["dimension_numbers"])
+    one_row = given == (((1,), (0,)), ((), ())) and np.shape(values[0])[0] == 1
+    if not one_row or jnp.iscomplexobj(values[1]):
         raise NoStructureError("A product of another form.")
     return values[1]
 
@@ -246,8 +243,7 @@ def _shape(v: Any) -> tuple[int, ...]:
 
 def _elementwise(eqn: JaxprEqn) -> bool:
     if eqn.primitive.name in ("custom_jvp_call", "jit", "pjit"):
-        bodies = jaxprs_in_params(eqn.params)
-        return all(_elementwise(inner) for body in bodies for inner in body.eqns)
+        return all(_elementwise(e) for body in jaxprs_in_params(eqn.params) for e in body.eqns)
     if eqn.primitive.name == "broadcast_in_dim":
         return _shape(eqn.invars[0]) == ()
     return eqn.primitive.name in _ELEMENTWISE
