@@ -49,7 +49,8 @@ def missing(name: str, data_dir: Path | None = None) -> ValueError:
             f"Nothing is known as {name!r}: "
             + (f"close names are {', '.join(close)}. " if close else "no name is close. ")
             + 'Allowed are "digits", the image and tabular sets of tensorflow-datasets (some are '
-            "known only where TensorFlow is installed), and .npy, .npz, .csv and .parquet files."
+            "known only where TensorFlow is installed), and files: .npy, .npz, .safetensors, .csv "
+            "and .parquet."
         )
     return DataNotFoundError(
         f"The data set {name!r} is not prepared in {_folder(data_dir)}. Run, once: "

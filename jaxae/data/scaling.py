@@ -81,7 +81,8 @@ def _refuse_constant(low: np.ndarray, high: np.ndarray, names: Sequence[str] | N
 def geometric_median(x: npt.ArrayLike, *, steps: int = 100, tolerance: float = 1e-6) -> np.ndarray:
     """The point with the least sum of distances to all rows, `(d,)` (Weiszfeld, 1937).
 
-    A centre that few far rows do not move: a first pre-bias for `dictionary`.
+    With the rule of Vardi & Zhang (2000) where the point meets a row. A centre that few
+    far rows do not move: a first pre-bias for `dictionary`.
 
     Args:
         x: `(n, ...)`, flattened to `(n, d)`; uint8 stands for x / 255.
@@ -101,9 +102,15 @@ def geometric_median(x: npt.ArrayLike, *, steps: int = 100, tolerance: float = 1
     point = rows.mean(axis=0)
     scale = np.linalg.norm(rows - point, axis=1).mean()
     for _ in range(steps):
-        distances = np.linalg.norm(rows - point, axis=1)
-        weights = 1.0 / np.maximum(distances, 1e-9 * scale + np.finfo(float).tiny)
-        before, point = point, weights @ rows / weights.sum()
-        if np.linalg.norm(point - before) <= tolerance * scale:
+        away = rows - point
+        distances = np.linalg.norm(away, axis=1)
+        here = distances <= 1e-9 * scale
+        weights = np.where(here, 0.0, 1.0 / np.where(here, 1.0, distances))
+        pull = np.linalg.norm(weights @ away)
+        if pull <= here.sum():  # the rows at the point hold it there
+            break
+        move = (1 - here.sum() / pull) * (weights @ away) / weights.sum()
+        point = point + move
+        if np.linalg.norm(move) <= tolerance * scale:
             break
     return point.astype(np.float32)

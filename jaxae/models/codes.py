@@ -82,8 +82,8 @@ class KSparse(Deterministic):
         if self.start_k is None or not self.anneal_steps:
             return keep_largest(h, self.k)
         steps = carried(self, "steps")
-        carry(self, steps, lambda n: n + 1.0)
         left = jnp.maximum(0.0, 1.0 - steps.value / self.anneal_steps)
+        carry(self, steps, lambda n: n + 1.0)
         k = jnp.round(self.k + left * (self.start_k - self.k)).astype(jnp.int32)
         return keep_largest(h, k, most=max(self.k, self.start_k))
 
@@ -135,12 +135,12 @@ class WinnerTakeAll(Deterministic):
         """Keeps the winners of each unit while training."""
         if not train:
             return h
+        strength = h if h.ndim == 2 else jnp.max(h, axis=(1, 2))
         if h.ndim == 4:
             maps = jnp.moveaxis(h, 3, 1).reshape(h.shape[0], h.shape[3], -1)
             maps = keep_largest(maps, 1).reshape(h.shape[0], h.shape[3], *h.shape[1:3])
             h = jnp.moveaxis(maps, 1, 3)
-        strength = h if h.ndim == 2 else jnp.max(h, axis=(1, 2))
-        kept = math.ceil(self.fraction * h.shape[0])
+        kept = max(1, math.ceil(round(self.fraction * h.shape[0], 6)))  # 0.07 * 100 exceeds 7
         winners = chosen(strength.T, kept).T
         return jnp.where(winners.reshape(h.shape[0], *[1] * (h.ndim - 2), -1), h, 0)
 

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,15 @@ from jaxae.models.networks import Initializer, Networks, Shape, example_shape, i
 class Reading(nn.Module):
     """h = (x - pre_bias) W + b, with columns of W of length 1 at first.
 
+    Where atoms overlap, h is disturbed by what other units explain. Each iteration takes
+    that out, an unrolled pursuit (Gregor & LeCun, 2010): with learned thresholds t, relative
+    to the largest entry of h, and a learned gain g,
+
+        z = g · relu(h - t · max h);  h = (x - pre_bias - z Wᵀ) W + b + z
+
     Attributes:
         features: the number of units.
+        iterations: how often.
         pre_bias: its first value, `(d,)`, or None for 0; the decoder adds it again.
         use_bias: whether there is b.
         kernel_init: of its directions.
@@ -31,25 +40,39 @@ class Reading(nn.Module):
     kernel_init: Initializer = nn.initializers.normal(1.0)
     dtype: Any = None
     param_dtype: Any = jnp.float32
+    iterations: int = 0
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None, context: Array | None = None) -> Array:
         """Maps `(batch, ...)` to `(batch, features)`; a context is refused."""
-        if context is not None:
-            raise ValueError("A dictionary has no kernel for a context; leave it out of the batch.")
+        _refuse(context)
         given = self.pre_bias or (0.0,) * math.prod(x.shape[1:])
         pre_bias = self.param("pre_bias", lambda _: jnp.asarray(given, self.param_dtype))
         centred = x - pre_bias.reshape(x.shape[1:]).astype(x.dtype)
         if mask is not None:
             centred = where_observed({"mask": mask}, centred)
-        return nn.Dense(
+        centred = centred.reshape(x.shape[0], -1)
+        read = nn.Dense(
             self.features,
             use_bias=self.use_bias,
             kernel_init=_unit_columns(self.kernel_init),
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name="layer_0",
-        )(centred.reshape(x.shape[0], -1))
+        )
+        h = read(centred)
+        for i in range(self.iterations):
+            kernel = self.variables["params"]["layer_0"]["kernel"].astype(h.dtype)
+            start = nn.initializers.constant(0.3)
+            threshold = self.param(f"threshold_{i}", start, h.shape[1:], self.param_dtype)
+            gain = self.param(f"gain_{i}", nn.initializers.constant(1.3), (), self.param_dtype)
+            above = jax.nn.relu(h - threshold.astype(h.dtype) * jnp.max(h, axis=1, keepdims=True))
+            z = gain.astype(h.dtype) * above
+            explained = (z @ kernel.T).reshape(x.shape)
+            if mask is not None:
+                explained = where_observed({"mask": mask}, explained)
+            h = read(centred - explained.reshape(centred.shape)) + z
+        return h
 
 
 class Atoms(nn.Module):
@@ -64,8 +87,9 @@ class Atoms(nn.Module):
     shape: Sequence[int]
 
     @nn.compact
-    def __call__(self, z: Array) -> Array:
-        """Maps `(batch, latent_dim)` to `(batch, *shape)`."""
+    def __call__(self, z: Array, context: Array | None = None) -> Array:
+        """Maps `(batch, latent_dim)` to `(batch, *shape)`; a context is refused."""
+        _refuse(context)
         read = self.encoder.variables["params"]
 
         def transposed(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -94,6 +118,7 @@ def dictionary(
     kernel_init: str | Initializer | None = None,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
+    iterations: int = 0,
 ) -> Networks:
     """A linear encoder and a dictionary of `latent_dim` unit-length atoms (Bricken et al., 2023).
 
@@ -110,14 +135,20 @@ def dictionary(
         kernel_init: of the directions, which are then scaled to length 1; None for uniform.
         dtype: of the computation.
         param_dtype: of the parameters.
+        iterations: of the pursuit with which the encoder goes on after its linear guess.
 
     >>> encoder, decoder = dictionary(16, 64)
 
     Raises:
-        ValueError: hidden layers, several outputs, or a pre_bias of another size.
+        ValueError: a latent_dim or iterations that is no such number, hidden layers, several
+            outputs, or a pre_bias of another size.
     """
     shape = example_shape(shape)
     size = math.prod(shape)
+    if not isinstance(latent_dim, Integral) or latent_dim < 1:
+        raise ValueError(f"latent_dim is a positive number of atoms; got {latent_dim!r}.")
+    if not isinstance(iterations, Integral) or iterations < 0:
+        raise ValueError(f"iterations is a whole number of at least 0; got {iterations!r}.")
     if hidden_dims or outputs != 1:
         raise ValueError(
             f"A dictionary has no hidden layers and one output; got {tuple(hidden_dims)} and "
@@ -129,8 +160,13 @@ def dictionary(
         )
     start = None if pre_bias is None else tuple(np.ravel(np.asarray(pre_bias)).tolist())
     init = nn.initializers.normal(1.0) if kernel_init is None else initializer(kernel_init, "relu")
-    encoder = Reading(latent_dim, start, use_bias, init, dtype, param_dtype)
+    encoder = Reading(latent_dim, start, use_bias, init, dtype, param_dtype, iterations)
     return Networks(encoder, Atoms(encoder, shape))
+
+
+def _refuse(context: Array | None) -> None:
+    if context is not None:
+        raise ValueError("A dictionary has no kernel for a context; leave it out of the batch.")
 
 
 def _unit_columns(kernel_init: Initializer) -> Initializer:

@@ -24,7 +24,7 @@ def chosen(h: Array, k: chex.Numeric, most: int | None = None) -> Array:
     """
     n = h.shape[-1]
     if not is_traced(k):
-        if k != int(k) or not 0 <= k <= n:
+        if not 0 <= k <= n or k != int(k):
             raise ValueError(
                 f"k must be a whole number in [0, {n}], the number of entries; got {k}."
             )

@@ -1,11 +1,12 @@
 """Sparse autoencoders by name: compositions as in `jaxae.models.variants`, with its arguments."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import chex
 
-from jaxae.base import Autoencoder
+from jaxae.base import Autoencoder, check_range
 from jaxae.models import codes, sparsity
 from jaxae.models.dictionaries import dictionary
 from jaxae.models.networks import Shape, mlp
@@ -75,7 +76,7 @@ def k_sparse(
     _check_k(k, latent_dim)
     if start_k is not None:
         _check_k(start_k, latent_dim)
-    if alpha < 1.0 or anneal_steps < 0:
+    if not alpha >= 1.0 or anneal_steps < 0:
         raise ValueError(
             f"alpha is at least 1 and anneal_steps at least 0; got {alpha} and {anneal_steps}."
         )
@@ -163,10 +164,11 @@ def jump_relu(
     >>> model = jump_relu(64, 256, sparsity_weight=0.05)
 
     Raises:
-        ValueError: a number that is not positive.
+        ValueError: a bandwidth or threshold that is not positive, or a concrete weight below 0.
     """
-    if bandwidth <= 0 or threshold <= 0:
-        raise ValueError(f"bandwidth and threshold are positive; got {bandwidth}, {threshold}.")
+    check_range("sparsity_weight", sparsity_weight, 0.0)
+    check_range("bandwidth", bandwidth, 0.0, open_low=True, open_high=True)
+    check_range("threshold", threshold, 0.0, open_low=True, open_high=True)
     code = codes.JumpReLU(sparsity_weight, bandwidth, threshold)
     return deep(shape, latent_dim, **{"networks": dictionary, "code": code, **parts})
 
@@ -230,9 +232,9 @@ def matryoshka(
     _check_k(k, latent_dim)
     if prefixes is None:
         prefixes = sorted({max(1, latent_dim >> i) for i in range(5)})
+    own = [sparsity.nested(prefixes)]
     if prefixes[-1] != latent_dim:
         raise ValueError(f"The last of prefixes is latent_dim, {latent_dim}; got {prefixes}.")
-    own = [sparsity.nested(prefixes)]
     return _revived(shape, latent_dim, k, own, {"code": codes.BatchTopK(k), **parts})
 
 
@@ -259,5 +261,5 @@ def _with(
 
 
 def _check_k(k: int, latent_dim: int) -> None:
-    if not isinstance(k, int) or not 1 <= k <= latent_dim:
+    if not isinstance(k, Integral) or not 1 <= int(k) <= latent_dim:
         raise ValueError(f"k is a number of units in [1, {latent_dim}]; got {k!r}.")

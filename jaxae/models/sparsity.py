@@ -33,7 +33,8 @@ class KLSparsity(nn.Module):
     @nn.compact
     def __call__(self, forward: Forward) -> Array:
         """The penalty of a forward pass."""
-        mean = jnp.mean(forward.z, axis=tuple(range(forward.z.ndim - 1)))
+        z = forward.z.astype(jnp.promote_types(forward.z.dtype, jnp.float32))
+        mean = jnp.mean(z, axis=tuple(range(z.ndim - 1)))
         if self.decay is not None:
             now = running_mean(self, "mean_activation", jax.lax.stop_gradient(mean), self.decay)
             mean = mean + jax.lax.stop_gradient(now - mean)
@@ -100,7 +101,7 @@ class AuxK(nn.Module):
 
     @nn.compact
     def __call__(self, forward: Forward) -> Array:
-        """The penalty of a forward pass; 0 while no unit is dead."""
+        """The penalty; 0 while no unit is dead, or where the error is the same for all rows."""
         z, h = forward.z, forward.h
         since = carried(self, "since_fired", z.shape[-1:])
         dead = since.value >= self.dead_after
@@ -113,8 +114,10 @@ class AuxK(nn.Module):
         error = where_observed(forward.batch, x - x_hat)
         zero = forward.decode(forward.params, jnp.zeros_like(z))
         rebuilt = where_observed(forward.batch, forward.decode(forward.params, revived) - zero)
-        spread = jnp.sum((error - jnp.mean(error, axis=0)) ** 2)
-        nmse = jnp.sum((error - rebuilt) ** 2) / jnp.maximum(spread, jnp.finfo(x.dtype).tiny)
+        count = jnp.sum(where_observed(forward.batch, jnp.ones_like(x)), axis=0)
+        mean = jnp.sum(error, axis=0) / jnp.maximum(count, 1)
+        spread = jnp.sum(where_observed(forward.batch, error - mean) ** 2)
+        nmse = jnp.sum((error - rebuilt) ** 2) / jnp.where(spread > 0, spread, jnp.inf)
         return self.aux_coefficient * jnp.where(jnp.any(dead), nmse, 0.0)
 
 

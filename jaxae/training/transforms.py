@@ -51,7 +51,7 @@ def unit_norm(
 
     def update(grads: Params, state: Any, params: Params | None = None, **extra: Any) -> Any:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("unit_norm needs the parameters: update(grads, state, params).")
         grads = at_path(
             lambda g, v: g - jnp.sum(g * _unit(v, axis), axis, keepdims=True) * _unit(v, axis),
             grads,

@@ -107,3 +107,46 @@ def test_a_linear_autoencoder_learns_the_principal_subspace():
     assert best * (1 - 1e-6) < np.sum((x - x_hat) ** 2) < best * 1.001
     kernel = params["decoder"]["layer_0"]["kernel"]
     assert subspace_angles(kernel.T, pca.components_.T).max() < 0.01
+
+
+def counting(params, key, batch):
+    """A loss that reads what it carries: a count, large, by which an optimiser could be misled."""
+    count = params["carried"]["count"]
+    loss, metrics = quadratic({"w": params["w"]}, key, batch)
+    loss = loss + 1e-3 * jnp.sum(count) * jnp.sum(params["w"])
+    return loss, {**metrics, "loss": loss, "carried": {"count": count + 1}}
+
+
+def test_what_a_model_carries_is_no_business_of_its_optimiser(x64):
+    """Neither decayed, nor counted in the gradient's norm, nor in the optimiser's state."""
+    tx = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(0.1, weight_decay=0.5))
+    learner, w = jaxae.gradient(counting, tx), jnp.arange(5.0)
+    state = learner.init({"w": w, "carried": {"count": jnp.full(3, 1e6)}}, KEY)
+    opt_state = tx.init({"w": w})
+    assert jax.tree.structure(state.opt_state) == jax.tree.structure(opt_state)
+    for n in range(3):
+        state, metrics = learner.step(state, KEY, {"x": X})
+        grads = {"w": w - X.mean(axis=0) + 1e-3 * 3 * (1e6 + n)}
+        updates, opt_state = tx.update(grads, opt_state, {"w": w})
+        w = optax.apply_updates({"w": w}, updates)["w"]
+        np.testing.assert_allclose(state.params["w"], w, rtol=1e-9)
+        np.testing.assert_array_equal(state.params["carried"]["count"], np.full(3, 1e6 + n + 1))
+        assert set(metrics) == {"loss", "twice"}
+
+
+def test_line_searches_do_not_advance_what_is_carried():
+    """L-BFGS evaluates the loss many times in a step; a running mean counts that as one."""
+    model = jaxae.sparse(5, 4, sparsity_target=0.3, decay=0.9)
+    learner = jaxae.gradient(model.loss, optax.lbfgs())
+    batch = {"x": X.astype(np.float32)}
+    state, step, losses = learner.init(model.init(KEY, batch), KEY), jax.jit(learner.step), []
+    for n in range(1, 7):
+        before = state.params
+        state, metrics = step(state, KEY, batch)
+        losses.append(metrics["loss"])
+        (carried,) = state.params["carried"].values()
+        assert carried["mean_activation_steps"] == n
+        if n == 1:
+            mean = model.encode(before, batch).mean(axis=0)
+            np.testing.assert_allclose(carried["mean_activation"], mean, rtol=1e-5)
+    assert losses[-1] < losses[0] - 0.1
