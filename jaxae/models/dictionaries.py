@@ -63,9 +63,9 @@ class Reading(nn.Module):
         h = read(centred)
         for i in range(self.iterations):
             kernel = self.variables["params"]["layer_0"]["kernel"].astype(h.dtype)
-            start = nn.initializers.constant(0.3)
+            start = nn.initializers.constant(0.5)
             threshold = self.param(f"threshold_{i}", start, h.shape[1:], self.param_dtype)
-            gain = self.param(f"gain_{i}", nn.initializers.constant(1.3), (), self.param_dtype)
+            gain = self.param(f"gain_{i}", nn.initializers.constant(1.6), (), self.param_dtype)
             above = jax.nn.relu(h - threshold.astype(h.dtype) * jnp.max(h, axis=1, keepdims=True))
             z = gain.astype(h.dtype) * above
             explained = (z @ kernel.T).reshape(x.shape)
