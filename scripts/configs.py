@@ -1,141 +1,30 @@
 """What the scripts can be told: one dataclass for each variant, one field for each option."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal, TypeVar
-
-import optax
+from typing import Any, ClassVar, Literal
 
 import jaxae
-from jaxae.base import Autoencoder
+from jaxae.base import Autoencoder, Batch
 from jaxae.models import variants
-from jaxae.models.likelihoods import Likelihood
-
-CORRUPTIONS = {
-    "masking": jaxae.corruptions.masking,
-    "gaussian": jaxae.corruptions.gaussian,
-    "salt-and-pepper": jaxae.corruptions.salt_and_pepper,
-    "dropout": jaxae.corruptions.dropout,
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Common:
-    """Options of every variant."""
-
-    data: str = "digits"
-    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a npy, npz, csv, parquet file."""
-    train_split: str = "train"
-    """Rows to train on, such as train[:10%]."""
-    test_split: str = "test"
-    """Rows to test on; a file without one gives a fifth of its rows."""
-    data_dir: str | None = None
-    """Folder of tensorflow-datasets; TFDS_DATA_DIR or its own default otherwise."""
-    label: str | None = None
-    """Column of a table that holds the labels."""
-    scale: Literal["none", "standard", "minmax"] = "none"
-    """Scale each feature by the statistics of the training rows."""
-    validation_fraction: float = 0.1
-    """Share of the training rows held out to choose the best epoch."""
-
-    latent_dim: int = 16
-    """Width of the code."""
-    likelihood: Literal["gaussian", "bernoulli", "gaussian-shared", "gaussian-per-entry"] = (
-        "gaussian"
-    )
-    """p(x | code): squared error, cross-entropy, or a Gaussian with one learned scale or many."""
-    l2: float = 0.0
-    """Weight of half the squared norm of all kernels."""
-    kernel_init: str | None = None
-    """Such as he_normal or glorot_uniform; by default what suits the activation."""
-    use_bias: bool = True
-    """Whether layers have biases."""
-
-    epochs: int = 300
-    """Passes over the training rows."""
-    batch_size: int = 64
-    """Examples in a step."""
-    learning_rate: float = 2e-3
-    """Of Adam; the peak of the schedule."""
-    schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
-    """How the learning rate changes over the run."""
-    patience: int | None = None
-    """Stop after so many epochs without a better validation loss."""
-    seed: int = 0
-    """Of the split, the initialisation, the order and the noise."""
-
-    folder: str | None = None
-    """Folder of the run; by default a fresh one in runs/."""
-    resume: bool = False
-    """Go on with the run in --folder (by default the newest of this variant and data)."""
-    checkpoint_seconds: float = 10.0
-    """Least time between two checkpoints."""
-
-    NOT_CONFIGURATION: ClassVar = ("folder", "resume", "checkpoint_seconds", "data_dir")
-
-    def parts(self) -> dict[str, Any]:
-        """The arguments that every preset takes."""
-        return {
-            "likelihood": self.likelihood_part(),
-            "penalties": [jaxae.penalties.l2(self.l2)] if self.l2 else [],
-            "kernel_init": self.kernel_init,
-            "use_bias": self.use_bias,
-        }
-
-    def likelihood_part(self) -> Likelihood:
-        """The likelihood of that name."""
-        if self.likelihood == "bernoulli":
-            return jaxae.likelihoods.bernoulli()
-        scales = {"gaussian-shared": "shared", "gaussian-per-entry": "per_entry"}
-        return jaxae.likelihoods.gaussian(scales.get(self.likelihood, 1.0))
-
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
-        """Adam with the schedule over so many steps."""
-        rates: dict[str, Any] = {
-            "constant": lambda: self.learning_rate,
-            "cosine": lambda: optax.cosine_decay_schedule(self.learning_rate, steps),
-            "onecycle": lambda: optax.cosine_onecycle_schedule(max(steps, 2), self.learning_rate),
-        }
-        return optax.adam(rates[self.schedule]())
-
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
-        """The model of this configuration for examples of that shape."""
-        raise TypeError("Common is no variant; take one of VARIANTS.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Layers(Common):
-    """Options of the variants with hidden layers."""
-
-    hidden_dims: tuple[int, ...] = ()
-    """Widths between input and code, from the input on; the decoder mirrors them."""
-    activation: Literal[jaxae.networks.ACTIVATIONS] = "gelu"  # type: ignore[valid-type]
-    """Of the hidden layers."""
-    latent_activation: str | None = None
-    """Of the code; by default none where there are hidden layers, else the activation."""
-
-    def parts(self) -> dict[str, Any]:
-        """The arguments that every preset takes."""
-        return super().parts() | {
-            "hidden_dims": self.hidden_dims,
-            "activation": self.activation,
-            "latent_activation": self.latent_activation,
-        }
+from jaxae.models.jacobians import METHODS
+from options import CORRUPTIONS, Common, Layers
+from sparse_configs import SPARSE_VARIANTS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Linear(Common):
     """Linear encoder and decoder: PCA by gradient descent (Baldi & Hornik, 1989)."""
 
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
-        return variants.linear(shape, self.latent_dim, **self.parts())
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.linear(rows["x"].shape[1:], self.latent_dim, **self.parts())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Undercomplete(Layers):
     """A code narrower than the input."""
 
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
-        return variants.undercomplete(shape, self.latent_dim, **self.parts())
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.undercomplete(rows["x"].shape[1:], self.latent_dim, **self.parts())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,8 +33,8 @@ class Overcomplete(Layers):
 
     latent_dim: int = 256
 
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
-        return variants.overcomplete(shape, self.latent_dim, **self.parts())
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.overcomplete(rows["x"].shape[1:], self.latent_dim, **self.parts())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,8 +43,8 @@ class Deep(Layers):
 
     hidden_dims: tuple[int, ...] = (512,)
 
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
-        return variants.deep(shape, self.latent_dim, **self.parts())
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.deep(rows["x"].shape[1:], self.latent_dim, **self.parts())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,9 +52,10 @@ class Tied(Layers):
     """A symmetric stack whose decoder uses the encoder's kernels, transposed."""
 
     hidden_dims: tuple[int, ...] = (512,)
+    decoder: Literal["tied"] = "tied"
 
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
-        return variants.tied(shape, self.latent_dim, **self.parts())
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.tied(rows["x"].shape[1:], self.latent_dim, **self.parts())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,12 +68,89 @@ class Denoising(Layers):
     corruption: Literal["masking", "gaussian", "salt-and-pepper", "dropout"] = "masking"
     """What the encoder's input suffers in training."""
 
-    def build(self, shape: tuple[int, ...]) -> Autoencoder:
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
         return variants.denoising(
-            shape,
+            rows["x"].shape[1:],
             self.latent_dim,
             noise_level=self.noise_level,
             corruption=CORRUPTIONS[self.corruption],
+            **self.parts(),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contracting(Layers):
+    """Options of the variants whose code is to move little with the input."""
+
+    latent_dim: int = 128
+    activation: Literal[jaxae.networks.ACTIVATIONS] = "sigmoid"  # type: ignore[valid-type]
+    """Of the hidden layers."""
+    latent_activation: str | None = None
+    """Of the code; by default the activation."""
+    decoder: Literal["mirrored", "tied"] = "tied"
+    """Whether the decoder has kernels of its own or the encoder's, transposed."""
+    contractive_weight: float = 0.2
+    """Of the penalty in the loss."""
+    epochs: int = 150
+    learning_rate: float = 5e-3
+
+    MEASURES: ClassVar = "contraction"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contractive(Contracting):
+    """Penalises the exact Jacobian of the code by the input (Rifai et al., 2011)."""
+
+    method: Literal[METHODS] = "auto"  # type: ignore[valid-type]
+    """How the squared norm of the Jacobian is computed; all but hutchinson are exact."""
+
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.contractive(
+            rows["x"].shape[1:],
+            self.latent_dim,
+            contractive_weight=self.contractive_weight,
+            method=self.method,
+            **self.parts(),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StochasticContractive(Contracting):
+    """Penalises how far a corruption of the input moves the code."""
+
+    contractive_weight: float = 20.0
+    noise_level: float = 0.1
+    """Strength of the corruption: a standard deviation for gaussian, else a probability."""
+    corruption: Literal["gaussian", "masking", "salt-and-pepper", "dropout"] = "gaussian"
+    """What moves the code."""
+
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.stochastic_contractive(
+            rows["x"].shape[1:],
+            self.latent_dim,
+            contractive_weight=self.contractive_weight,
+            noise_level=self.noise_level,
+            corruption=CORRUPTIONS[self.corruption],
+            **self.parts(),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HigherOrderContractive(Contracting):
+    """Also penalises how the Jacobian changes nearby: CAE+H (Rifai et al., 2011b)."""
+
+    hessian_weight: float = 0.1
+    """Of the mean squared change of the Jacobian."""
+    noise_level: float = 0.1
+    """Standard deviation of the steps over which it changes, in units of x."""
+
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        return variants.higher_order_contractive(
+            rows["x"].shape[1:],
+            self.latent_dim,
+            contractive_weight=self.contractive_weight,
+            hessian_weight=self.hessian_weight,
+            noise_level=self.noise_level,
             **self.parts(),
         )
 
@@ -195,9 +162,11 @@ VARIANTS: dict[str, type[Common]] = {
     "deep": Deep,
     "tied": Tied,
     "denoising": Denoising,
+    "contractive": Contractive,
+    "stochastic-contractive": StochasticContractive,
+    "higher-order-contractive": HigherOrderContractive,
+    **SPARSE_VARIANTS,
 }
-
-Config = TypeVar("Config", bound=Common)
 
 
 def variant_of(config: Common) -> str:

@@ -10,7 +10,6 @@ import jax
 import tyro
 
 from configs import from_json, variant_of
-from jaxae import evaluation
 from jaxae.training.checkpoints import open_checkpoints, restore
 from jaxae.training.folders import read_config
 from reports import load_splits, report
@@ -25,18 +24,18 @@ def evaluate(run: tyro.conf.Positional[Path], data_dir: str | None = None) -> No
     """
     config = from_json(read_config(run), data_dir=data_dir)
     splits = load_splits(config)
-    model = config.build(splits.train["x"].shape[1:])
-    row = {"x": splits.train["x"][:1]}
+    model = config.build(splits.sample, config.steps(len(splits.train["x"])))
+    row = {"x": splits.sample["x"][:1]}
     like = jax.eval_shape(model.init, jax.random.key(0), row)
     manager = open_checkpoints(run / "checkpoints", write=False)
     saved = restore(manager, best=like)
     manager.close()
     if not saved:
         raise ValueError(f"{run} has no checkpoint yet.")
-    rows = report(run, config, model, saved["best"], splits)
+    tables = report(run, config, model, saved["best"], splits)
     print(f"{variant_of(config)} on {config.data}: {splits.describe()}")
     print(f"Test rows; best parameters among {saved['epoch']} epochs.")
-    print(evaluation.format_table(rows))
+    print(tables)
     print(f"\nFigures and summary.json: {run}")
 
 

@@ -1,5 +1,6 @@
-"""What the scripts load, measure, draw and print about a run."""
+"""What the scripts load, measure and print about a run."""
 
+import glob
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,86 +9,154 @@ import jax
 import numpy as np
 
 import jaxae
-from configs import CORRUPTIONS, Common, Denoising
+from figures import draw
 from jaxae import evaluation
-from jaxae.base import Autoencoder, Batch, Params, as_float
-from jaxae.training.folders import read_rows, write_text
+from jaxae.base import Autoencoder, Batch, Params
+from jaxae.data import Scaler, Shards
+from jaxae.data.files import SUFFIXES
+from jaxae.training.folders import write_text
+from options import Common
 
-FILES = (".npy", ".npz", ".csv", ".parquet")
+MOST = 10_000
+"""Rows of shards in memory for each of validation, test, and what is fitted beside the model."""
+BLOCKS = 16
+DPI = 150
+LINEAR_PARTS = {"sigmoid": (0.05, 0.95), "tanh": (-0.9, 0.9)}
+"""Between which codes a bounded activation is not saturated."""
+SPARSITY = ("l0", "fvu", "dead_fraction", "mean_activation", "relative_reconstruction_bias")
+
+Table = list[dict[str, Any]]
 
 
 class Splits(NamedTuple):
-    """The rows of a run."""
+    """The rows of a run.
+
+    Attributes:
+        train: all of them, in memory or as `Shards`.
+        validation: in memory.
+        test: in memory.
+        sample: training rows in memory: all, or of shards at most 10,000.
+        scaler: what has scaled all rows in memory, and is yet to scale those of shards.
+    """
 
     train: Batch
     validation: Batch
     test: Batch
+    sample: Batch
+    scaler: Scaler | None
 
     def describe(self) -> str:
         """The sizes in words."""
-        sizes = ", ".join(f"{len(part['x']):,} {name}" for name, part in self._asdict().items())
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{len(part['x']):,} {name}" for name, part in parts.items())
         return f"{sizes} examples of shape {self.train['x'].shape[1:]}"
+
+    def scaled(self, x: np.ndarray) -> np.ndarray:
+        """Rows of shards as the others are."""
+        return x if self.scaler is None else self.scaler.apply(x)
 
 
 def load_splits(config: Common) -> Splits:
-    """Loads, splits and scales the data of a configuration."""
-    if Path(config.data).suffix in FILES:
+    """Loads, splits and scales the data of a configuration; leaves shards in their files."""
+    path = Path(config.data).expanduser()
+    if path.is_dir() or (glob.has_magic(config.data) and not path.is_file()):
+        train, validation, test = _open(config)
+        sample: Batch = {"x": _some(train["x"], MOST)}
+    else:
+        train, validation, test = _load(config)
+        sample = train
+    if config.scale == "none":
+        return Splits(train, validation, test, sample, None)
+    scaler = jaxae.fit_scaler(sample["x"], config.scale)
+    few, validation, test = (
+        {**part, "x": scaler.apply(part["x"])} for part in (sample, validation, test)
+    )
+    return Splits(few if train is sample else train, validation, test, few, scaler)
+
+
+def _load(config: Common) -> tuple[Batch, Batch, Batch]:
+    """Training, validation and test rows, in memory."""
+    if Path(config.data).suffix.lower() in SUFFIXES:
         rows = jaxae.load(config.data, config.train_split, label=config.label)
         rest, test = jaxae.split(rows, 0.2, seed=config.seed)
     else:
         rest = jaxae.load(config.data, config.train_split, data_dir=config.data_dir)
         test = jaxae.load(config.data, config.test_split, data_dir=config.data_dir)
     train, validation = jaxae.split(rest, config.validation_fraction, seed=config.seed)
-    parts = Splits(train, validation, test)
-    if config.scale == "none":
-        return parts
-    scaler = jaxae.fit_scaler(train["x"], config.scale)
-    return Splits(*({**part, "x": scaler.apply(part["x"])} for part in parts))
+    return train, validation, test
 
 
-def report(
-    folder: Path, config: Common, model: Autoencoder, params: Params, splits: Splits
-) -> list[dict[str, Any]]:
-    """Measures the parameters on the test rows, writes `summary.json` and `figures/`."""
+def _open(config: Common) -> tuple[Batch, Batch, Batch]:
+    """Training rows in their files, and validation and test rows of the last files.
+
+    Held out are as few files as have a fifth of all rows, or twice `MOST`.
+    """
+    if config.label is not None or config.train_split != "train":
+        raise ValueError("Shards have neither labels nor splits; leave --label and --train-split.")
+    every = jaxae.open_shards(config.data)
+    if len(every.files) < 2:
+        raise ValueError(
+            f"{config.data} is one file, and the last file is held out for validation and test; "
+            "put the rows into several."
+        )
+    first = len(every.files) - 1
+    while first > 1 and len(every) - every.ends[first - 1] < min(len(every) // 5, 2 * MOST):
+        first -= 1
+    rows = _some(jaxae.open_shards(every.files[first:]), 2 * MOST)
+    half = len(rows) // 2
+    train = jaxae.open_shards(every.files[:first])
+    return {"x": train}, {"x": rows[:half]}, {"x": rows[half:]}
+
+
+def _some(shards: Shards, most: int) -> np.ndarray:
+    """At most so many rows: all, or blocks of them spread evenly."""
+    if len(shards) <= most:
+        return shards[:]
+    size = most // BLOCKS
+    starts = np.linspace(0, len(shards) - size, BLOCKS).astype(int).tolist()
+    return np.concatenate([shards[start : start + size] for start in starts])
+
+
+def report(folder: Path, config: Common, model: Autoencoder, params: Params, splits: Splits) -> str:
+    """Measures the parameters on the test rows, writes `summary.json` and `figures/`.
+
+    Returns:
+        The tables to print.
+    """
     rows = evaluation.summarize(
-        model, params, splits.train, splits.test, latent_dim=config.latent_dim, seed=config.seed
+        model, params, splits.sample, splits.test, latent_dim=config.latent_dim, seed=config.seed
     )
-    write_text(folder / "summary.json", json.dumps(rows, indent=2) + "\n")
+    tables = [rows, _measured(config, model, params, splits.test)]
+    if tables[1] and (k := round(tables[1][0].get("l0", 0))) and k < rows[1]["codes"]:
+        rows.insert(2, _pca(splits, k))
+    every = [row for table in tables for row in table]
+    write_text(folder / "summary.json", json.dumps(every, indent=2) + "\n")
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
-    for name, figure in _figures(folder, config, model, params, splits).items():
-        figure.savefig(figures / f"{name}.png", dpi=150)
-    return rows
+    drawn = draw(folder, config, model, params, splits.sample, splits.test)
+    for name, figure in drawn.items():
+        figure.savefig(figures / f"{name}.png", dpi=DPI)
+    return "\n\n".join(evaluation.format_table(table) for table in tables if table)
 
 
-def _figures(
-    folder: Path, config: Common, model: Autoencoder, params: Params, splits: Splits
-) -> dict[str, Any]:
-    test, shape = splits.test, splits.test["x"].shape[1:]
-    few = {name: a[:10] for name, a in test.items()}
-    images: dict[str, Any] = {"original": np.asarray(as_float(few["x"]))}
-    seen = few
-    if isinstance(config, Denoising):
-        corrupt = CORRUPTIONS[config.corruption](config.noise_level)
-        seen = {**few, "x": corrupt(jax.random.key(config.seed), as_float(few["x"]))}
-        images["corrupted"] = np.asarray(seen["x"])
-    images["reconstruction"] = np.asarray(model.decode(params, model.encode(params, seen)))
-    history = _history(read_rows(folder / "metrics.jsonl"))
-    kernel = params["encoder"]["layer_0"]["kernel"]
-    z = evaluation.codes(model, params, test)
-    return {
-        "reconstructions": evaluation.image_rows(images, shape),
-        "filters": evaluation.filters(kernel, shape),
-        "curves": evaluation.curves(history),
-        "codes": evaluation.codes_2d(z, test.get("y")),
-    }
+def _measured(config: Common, model: Autoencoder, params: Params, test: Batch) -> Table:
+    """The row of what is measured of the codes of this kind of variant, if anything."""
+    if config.MEASURES == "contraction":
+        values = jax.jit(evaluation.mean_jacobian_norm(model))(params, test)
+        row = {name: float(value) for name, value in values.items()}
+        name = getattr(config, "latent_activation", None) or getattr(config, "activation", "")
+        if name in LINEAR_PARTS:
+            low, high = LINEAR_PARTS[name]
+            row["saturation"] = evaluation.saturation(model, params, test, low=low, high=high)
+        return [{"name": "Jacobian", **row}]
+    if config.MEASURES == "sparsity":
+        values = jax.jit(evaluation.sparsity(model))(params, test)
+        return [{"name": "codes", **{name: float(values[name]) for name in SPARSITY}}]
+    return []
 
 
-def _history(rows: list[dict[str, float]]) -> dict[str, list[float]]:
-    """The curves worth drawing: neither times, nor zeros, nor a part that is all of the loss."""
-    history = {name: [row[name] for row in rows] for name in rows[0] if name != "seconds"}
-    return {
-        name: values
-        for name, values in history.items()
-        if any(values) and (name == "loss" or values != history["loss"])
-    }
+def _pca(splits: Splits, k: int) -> dict[str, Any]:
+    """The row of PCA with as many codes as are active on an example."""
+    pca = evaluation.pca_baseline(splits.sample, splits.test, k)
+    errors = {name: pca[name] for name in ("mse", "squared_error")}
+    return {"name": f"PCA-{k}", "codes": k, **errors, "knn_accuracy": None, "linear_accuracy": None}

@@ -5,10 +5,14 @@ Without arguments a denoising one, on digits. Others, for example:
 python scripts/train.py deep --data mnist --hidden-dims 300 150 --latent-dim 32
 
 python scripts/train.py denoising --data table.csv --label species --scale standard
+
+python scripts/train.py top-k --data 'activations/*.npy' --latent-dim 4096 --k 32 --epochs 1
 """
 
+import re
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -16,9 +20,12 @@ import jax
 import tyro
 
 import jaxae
-from configs import VARIANTS, Common, Denoising, to_json, variant_of
+from configs import VARIANTS, Denoising, to_json, variant_of
 from jaxae import evaluation
-from reports import load_splits, report
+from jaxae.base import Batch, Key, Learner, Metrics, Params
+from jaxae.data import Shards
+from options import Common
+from reports import Splits, load_splits, report
 
 
 def train(config: Common) -> Path:
@@ -28,28 +35,21 @@ def train(config: Common) -> Path:
     folder = _folder(config)
     print(f"{variant_of(config)} on {config.data}: {splits.describe()}", flush=True)
 
-    model = config.build(splits.train["x"].shape[1:])
-    steps = len(splits.train["x"]) // config.batch_size * config.epochs
+    examples = len(splits.train["x"])
+    steps = config.steps(examples)
+    model = config.build(splits.sample, steps)
     learner = jaxae.gradient(model.loss, config.optimizer(steps))
     init_key, state_key, fit_key, loss_key = jax.random.split(jax.random.key(config.seed), 4)
-    train = {"x": splits.train["x"]}
-    state = learner.init(model.init(init_key, train), state_key)
-    advance = jaxae.over_arrays(
-        learner,
-        train,
-        fit_key,
-        batch_size=config.batch_size,
-        evaluate=evaluation.validation(model, loss_key),
-        validation={"x": splits.validation["x"]},
-    )
+    state = learner.init(model.init(init_key, {"x": splits.sample["x"]}), state_key)
+    judge = evaluation.validation(model, loss_key)
     result = jaxae.run(
-        advance,
+        _advance(learner, splits, config, fit_key, judge),
         state,
         folder,
         epochs=config.epochs,
-        examples=len(train["x"]),
+        examples=examples,
         config=to_json(config),
-        monitor="validation_loss",
+        monitor=config.MONITOR,
         patience=config.patience,
         resume=config.resume,
         checkpoint_seconds=config.checkpoint_seconds,
@@ -58,18 +58,49 @@ def train(config: Common) -> Path:
         print(f"Interrupted after epoch {len(result.rows)}; the checkpoint is in {folder}.")
         print(f"To go on, give the same command with --resume --folder {folder}")
         raise SystemExit(130)
-    rows = report(folder, config, model, result.best, splits)
+    tables = report(folder, config, model, result.best, splits)
     print(f"\nTest rows; parameters of epoch {result.best_epoch}, the best on validation rows.")
-    print(evaluation.format_table(rows))
+    print(tables)
     print(f"\n{time.perf_counter() - start:.0f} s. Config, metrics, checkpoints, figures: {folder}")
     return folder
+
+
+def _advance(
+    learner: Learner,
+    splits: Splits,
+    config: Common,
+    key: Key,
+    judge: Callable[[Params, Batch], Metrics],
+) -> Callable[[Any, int], tuple[Any, Metrics]]:
+    """One epoch over rows in memory, or over shuffled batches of shards, and its validation."""
+    validation = {"x": splits.validation["x"]}
+    if not isinstance(splits.train["x"], Shards):
+        return jaxae.over_arrays(
+            learner,
+            {"x": splits.train["x"]},
+            key,
+            batch_size=config.batch_size,
+            evaluate=judge,
+            validation=validation,
+        )
+
+    def shuffled(epoch: int) -> Iterator[Batch]:
+        for batch in jaxae.batches(splits.train, config.batch_size, config.seed, epoch=epoch):
+            yield {"x": splits.scaled(batch["x"])}
+
+    validation, compiled = jax.device_put(validation), jax.jit(judge)
+    return jaxae.over_batches(
+        learner, shuffled, key, evaluate=lambda params: compiled(params, validation)
+    )
 
 
 def _folder(config: Common) -> Path:
     """The folder given, or the first free name (for a resume: the last one taken) in runs/."""
     if config.folder is not None:
         return Path(config.folder)
-    stem = f"{variant_of(config)}-{Path(config.data.replace(':', '-')).stem}"
+    path = Path(config.data.replace(":", "-"))
+    plain = (re.sub(r"[^\w.-]+", "-", name).strip("-.") for name in (path.stem, path.parent.name))
+    stem = f"{variant_of(config)}-{next(filter(None, plain), 'data')}"
     number = 1
     while Path("runs", f"{stem}-{number}").exists():
         number += 1

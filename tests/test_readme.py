@@ -1,9 +1,11 @@
 """What the README shows works as shown."""
 
+import inspect
 import re
 from pathlib import Path
 
 import jaxae
+from jaxae.models import sparse_variants, variants
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,13 +35,36 @@ def test_the_first_example_is_about_twenty_lines():
 def test_every_variant_is_in_the_table_and_every_name_in_the_table_exists():
     table = README.split("## Variants")[1].split("| part |")[0]
     named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    from jaxae.models import variants
-
     public = [
-        n for n, f in vars(variants).items() if getattr(f, "__module__", "") == variants.__name__
+        name
+        for module in (variants, sparse_variants)
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
     ]
     assert sorted(named) == sorted(public)
     assert all(callable(getattr(jaxae, name)) for name in named)
+
+
+def test_every_part_in_the_table_exists():
+    parts = README.split("| part |")[1].split("\n\n")[0]
+    for module, first, others in re.findall(
+        r"`(codes|corruptions|likelihoods|penalties|sparsity)\.(\w+)`((?:, `\w+`)*)", parts
+    ):
+        for name in [first, *re.findall(r"`(\w+)`", others)]:
+            assert callable(getattr(getattr(jaxae, module), name)), name
+
+
+def test_the_options_in_the_table_are_those_of_the_variants():
+    table = README.split("## Variants")[1].split("| part |")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", table, re.MULTILINE))
+    given = {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows.items()}
+    revived = {"k", "aux_k", "aux_coefficient", "dead_after"}
+    assert given.pop("top_k") == revived
+    assert given.pop("batch_top_k") == {"top_k"}
+    assert given.pop("matryoshka") == {"top_k", "prefixes"}
+    for name, options in given.items():
+        known = set(inspect.signature(getattr(jaxae, name)).parameters)
+        assert options == (known - {"shape", "latent_dim", "parts"} if name != "deep" else set())
 
 
 def test_the_test_command_is_the_one_that_continuous_integration_runs():

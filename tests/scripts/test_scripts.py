@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,21 @@ import pytest
 
 import configs
 import evaluate
+import jaxae
+import reports
+import sparse_configs
 import tables
 import train
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = {"epochs": 2, "checkpoint_seconds": 0.0}
+ROWS = {"": "model", "sparsity": "codes", "contraction": "Jacobian"}
+EVALUATED = ("denoising", "contractive", "k-sparse", "matryoshka")
+FIGURES = {
+    "": set(),
+    "sparsity": {"atoms", "density", "top_inputs"},
+    "contraction": {"contraction", "directions", "spectrum"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,25 +41,45 @@ def terminal(*arguments):
     )
 
 
+@pytest.fixture(scope="module")
+def few_digits():
+    return jaxae.load("digits", "train[:200]")
+
+
 @pytest.mark.parametrize("variant", configs.VARIANTS)
-def test_every_variant_trains_and_is_evaluated_from_its_checkpoint_alone(variant, capsys):
-    folder = train.train(configs.VARIANTS[variant](**TINY))
+def test_every_variant_trains_and_a_checkpoint_alone_gives_its_table_and_figures(
+    variant, few_digits, monkeypatch, capsys
+):
+    monkeypatch.setattr(reports, "DPI", 20)
+    np.savez("digits.npz", **few_digits)
+    kind = configs.VARIANTS[variant]
+    folder = train.train(kind(data="digits.npz", **TINY))
     assert folder == Path("runs", f"{variant}-digits-1")
     expected = {"config.json", "metrics.jsonl", "checkpoints", "figures", "summary.json"}
     assert {entry.name for entry in folder.iterdir()} == expected
-    figures = sorted(path.name for path in (folder / "figures").iterdir())
-    assert figures == ["codes.png", "curves.png", "filters.png", "reconstructions.png"]
+    names = {path.stem for path in (folder / "figures").iterdir()}
+    assert names == {"codes", "curves", "filters", "reconstructions"} | FIGURES[kind.MEASURES]
     before = (folder / "summary.json").read_text()
-    rows = json.loads(before)
-    assert [row["name"] for row in rows][2:] == ["mean", "raw input"]
-    (folder / "summary.json").unlink()
-    evaluate.evaluate(folder)
-    assert (folder / "summary.json").read_text() == before
-    assert str(folder) in capsys.readouterr().out
+    rows = {row["name"]: row for row in json.loads(before)}
+    assert {"model", "mean", "raw input"} < rows.keys()
+    measured = rows[ROWS[kind.MEASURES]]
+    assert all(np.isfinite(value) for name, value in measured.items() if name != "name")
+    printed = capsys.readouterr().out
+    assert str(folder) in printed
+    if variant in EVALUATED:
+        (folder / "summary.json").unlink()
+        shutil.rmtree(folder / "figures")
+        evaluate.evaluate(folder)
+        assert (folder / "summary.json").read_text() == before
+        assert {path.stem for path in (folder / "figures").iterdir()} == names
+        table = printed.split("\nname")[1].split("\n\n")[0]
+        assert table in capsys.readouterr().out
 
 
-def test_a_second_run_takes_a_fresh_folder_and_a_resume_the_newest():
-    config = configs.Undercomplete(**TINY)
+def test_a_second_run_takes_a_fresh_folder_and_a_resume_the_newest(few_digits, monkeypatch):
+    monkeypatch.setattr(reports, "DPI", 20)
+    np.savez("digits.npz", **few_digits)
+    config = configs.Undercomplete(data="digits.npz", **TINY)
     assert [train.train(config).name[-1] for _ in range(2)] == ["1", "2"]
     resumed = dataclasses.replace(config, resume=True)
     assert train.train(resumed).name == "undercomplete-digits-2"
@@ -66,6 +97,51 @@ def test_a_file_trains_with_a_fifth_of_its_rows_held_out(suffix, capsys):
     config = configs.Denoising(data=f"table{suffix}", scale="standard", latent_dim=3, **TINY)
     train.train(config)
     assert "72 train, 8 validation, 20 test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("suffix", "scale"), [(".npy", "none"), (".safetensors", "standard")])
+def test_shards_train_from_their_files_and_the_last_are_held_out(
+    suffix, scale, monkeypatch, capsys
+):
+    from safetensors.numpy import save_file
+
+    monkeypatch.setattr(reports, "DPI", 20)
+    rng = np.random.default_rng(0)
+    Path("acts").mkdir()
+    for i in range(4):
+        x = rng.normal(3.0, 5.0, (100, 12)).astype(np.float16)
+        if suffix == ".npy":
+            np.save(f"acts/layer-{i}.npy", x)
+        else:
+            save_file({"acts": x}, f"acts/layer-{i}.safetensors")
+    config = sparse_configs.TopK(
+        data=f"acts/*{suffix}" if scale == "none" else "acts", latent_dim=16, k=3, scale=scale
+    )
+    folder = train.train(dataclasses.replace(config, **TINY))
+    assert folder == Path("runs", "top-k-acts-1")
+    assert "300 train, 50 validation, 50 test" in capsys.readouterr().out
+    before = (folder / "summary.json").read_text()
+    rows = {row["name"]: row for row in json.loads(before)}
+    assert 0 < rows["codes"]["l0"] <= 3 + 1e-5
+    spread = 1.0 if scale == "standard" else 25.0
+    np.testing.assert_allclose(rows["mean"]["mse"], spread, rtol=0.2)
+    evaluate.evaluate(folder)
+    assert (folder / "summary.json").read_text() == before
+
+
+def test_of_shards_only_a_bounded_number_of_rows_is_in_memory(monkeypatch):
+    monkeypatch.setattr(reports, "MOST", 64)
+    for i in range(4):
+        np.save(f"{i}.npy", np.arange(1000 * i, 1000 * (i + 1), dtype=np.float32)[:, None])
+    splits = reports.load_splits(sparse_configs.TopK(data="?.npy"))
+    rows = [part["x"].ravel() for part in (splits.sample, splits.validation, splits.test)]
+    assert [len(x) for x in rows] == [64, 64, 64]
+    assert (rows[0].min(), rows[0].max()) == (0, 2999)
+    assert 3000 <= rows[1].min() <= rows[1].max() < rows[2].min()
+    assert len(splits.train["x"]) == 3000
+    for options in ({"data": "0.npy*"}, {"data": "?.npy", "label": "y"}):
+        with pytest.raises(ValueError, match=r"several|neither labels"):
+            reports.load_splits(sparse_configs.TopK(**options))
 
 
 def test_without_arguments_help_and_mistakes_speak_to_a_newcomer():

@@ -1,0 +1,137 @@
+"""Options that variants share, and what they make of them: parts, and an optimiser."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import optax
+
+import jaxae
+from jaxae.base import Autoencoder, Batch
+from jaxae.models.likelihoods import Likelihood
+
+CORRUPTIONS = {
+    "masking": jaxae.corruptions.masking,
+    "gaussian": jaxae.corruptions.gaussian,
+    "salt-and-pepper": jaxae.corruptions.salt_and_pepper,
+    "dropout": jaxae.corruptions.dropout,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every variant."""
+
+    data: str = "digits"
+    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a file:
+    npy, npz, safetensors, csv or parquet. A folder or quoted pattern of
+    npy or safetensors files ('acts/*.npy') is streamed from disk; its
+    last files are held out for validation and test."""
+    train_split: str = "train"
+    """Rows to train on, such as train[:10%]."""
+    test_split: str = "test"
+    """Rows to test on; a file without one gives a fifth of its rows."""
+    data_dir: str | None = None
+    """Folder of tensorflow-datasets; TFDS_DATA_DIR or its own default otherwise."""
+    label: str | None = None
+    """Column of a table that holds the labels."""
+    scale: Literal["none", "standard", "minmax"] = "none"
+    """Scale each feature by the statistics of the training rows."""
+    validation_fraction: float = 0.1
+    """Share of the training rows, unless streamed, held out to choose the best epoch."""
+
+    latent_dim: int = 16
+    """Width of the code."""
+    likelihood: Literal["gaussian", "bernoulli", "gaussian-shared", "gaussian-per-entry"] = (
+        "gaussian"
+    )
+    """p(x | code): squared error, cross-entropy, or a Gaussian with one learned scale or many."""
+    l2: float = 0.0
+    """Weight of half the squared norm of all kernels."""
+    kernel_init: str | None = None
+    """Such as he_normal or glorot_uniform; by default what suits the activation."""
+    use_bias: bool = True
+    """Whether layers have biases."""
+
+    epochs: int = 300
+    """Passes over the training rows."""
+    batch_size: int = 64
+    """Examples in a step."""
+    learning_rate: float = 2e-3
+    """Of Adam; the peak of the schedule."""
+    schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
+    """How the learning rate changes over the run."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation loss."""
+    seed: int = 0
+    """Of the split, the initialisation, the order and the noise."""
+
+    folder: str | None = None
+    """Folder of the run; by default a fresh one in runs/."""
+    resume: bool = False
+    """Go on with the run in --folder (by default the newest of this variant and data)."""
+    checkpoint_seconds: float = 10.0
+    """Least time between two checkpoints."""
+
+    NOT_CONFIGURATION: ClassVar = ("folder", "resume", "checkpoint_seconds", "data_dir")
+    MONITOR: ClassVar = "validation_loss"
+    """The metric whose lowest value marks the best epoch."""
+    MEASURES: ClassVar[Literal["", "sparsity", "contraction"]] = ""
+    """What of the codes is measured and drawn beside errors and probes."""
+
+    def parts(self) -> dict[str, Any]:
+        """The arguments that every preset takes; what was not given is the preset's choice."""
+        given = {} if self.kernel_init is None else {"kernel_init": self.kernel_init}
+        return given | {
+            "likelihood": self.likelihood_part(),
+            "penalties": [jaxae.penalties.l2(self.l2)] if self.l2 else [],
+            "use_bias": self.use_bias,
+        }
+
+    def likelihood_part(self) -> Likelihood:
+        """The likelihood of that name."""
+        if self.likelihood == "bernoulli":
+            return jaxae.likelihoods.bernoulli()
+        scales = {"gaussian-shared": "shared", "gaussian-per-entry": "per_entry"}
+        return jaxae.likelihoods.gaussian(scales.get(self.likelihood, 1.0))
+
+    def steps(self, examples: int) -> int:
+        """The number of steps in all, with so many training rows."""
+        return examples // self.batch_size * self.epochs
+
+    def optimizer(self, steps: int) -> optax.GradientTransformation:
+        """Adam with the schedule over so many steps."""
+        rates: dict[str, Any] = {
+            "constant": lambda: self.learning_rate,
+            "cosine": lambda: optax.cosine_decay_schedule(self.learning_rate, steps),
+            "onecycle": lambda: optax.cosine_onecycle_schedule(max(steps, 2), self.learning_rate),
+        }
+        return optax.adam(rates[self.schedule]())
+
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        """The model of this configuration for examples like `rows`, trained for so many steps."""
+        raise TypeError("Common is no variant; take one of VARIANTS.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layers(Common):
+    """Options of the variants with hidden layers."""
+
+    hidden_dims: tuple[int, ...] = ()
+    """Widths between input and code, from the input on; the decoder mirrors them."""
+    activation: Literal[jaxae.networks.ACTIVATIONS] = "gelu"  # type: ignore[valid-type]
+    """Of the hidden layers."""
+    latent_activation: str | None = None
+    """Of the code; by default none where there are hidden layers, else the activation."""
+    decoder: Literal["mirrored", "tied"] = "mirrored"
+    """Whether the decoder has kernels of its own or the encoder's, transposed."""
+
+    def parts(self) -> dict[str, Any]:
+        """The arguments that every preset takes; what was not given is the preset's choice."""
+        latent = self.latent_activation
+        given = {} if latent is None else {"latent_activation": latent}
+        layers = {
+            "hidden_dims": self.hidden_dims,
+            "activation": self.activation,
+            "decoder": self.decoder,
+        }
+        return super().parts() | layers | given
