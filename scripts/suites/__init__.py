@@ -1,10 +1,10 @@
 """The rows of the benchmark, by suite."""
 
-from suites import handson, jacobians, pca, resources, speed, superposition
+from suites import handson, jacobians, pca, resources, sparse, speed, superposition
 from suites.rows import Row
 
 SUITES: dict[str, tuple[Row, ...]] = {
-    "quality": (*pca.ROWS, *handson.ROWS, *superposition.ROWS),
+    "quality": (*pca.ROWS, *handson.ROWS, *sparse.ROWS, *superposition.ROWS),
     "speed": (*speed.ROWS, *jacobians.ROWS),
     "resources": resources.ROWS,
 }
