@@ -34,7 +34,7 @@ class _Network(nn.Module):
     decoder: nn.Module
     code: nn.Module
     head: nn.Module | None
-    penalties: Sequence[nn.Module] = ()
+    penalties: Sequence[Penalty] = ()
 
     def __call__(self, batch: Batch) -> tuple[Any, Array, Array, Array]:
         h = self.encoder(batch["x"], **_extras(batch, "mask", "context"))
@@ -99,23 +99,19 @@ def autoencoder(
     """
     check_range("beta", beta, 0.0)
     likelihood = gaussian() if likelihood is None else likelihood
-    modules = [p for p in penalties if isinstance(p, nn.Module)]
     code = Deterministic() if code is None else code
-    net = _Network(encoder, decoder, code, likelihood.head, modules)
+    net = _Network(encoder, decoder, code, likelihood.head, tuple(penalties))
 
     @jax.jit
     def init_network(key: Key, batch: Batch) -> Params:
         params_key, code_key, penalty_key = jax.random.split(key, 3)
         batch = _observed(batch)
         variables = net.init({"params": params_key, "code": code_key}, batch)
-        if modules:
-            (_, h, z, _), _ = forward(_joined(variables), code_key, batch)
-            given = [seen(_joined(variables), code_key, batch, h, z)] * len(modules)
-            own = net.init({"params": penalty_key}, given, method="penalise")
-            variables = {name: {**variables.get(name, {}), **own[name]} for name in own} | {
-                name: tree for name, tree in variables.items() if name not in own
-            }
-        return _joined(variables)
+        (_, h, z, _), _ = forward(_joined(variables), code_key, batch)
+        given = [seen(_joined(variables), code_key, batch, h, z)] * len(penalties)
+        own = net.init({"params": penalty_key}, given, method="penalise")
+        names = {*variables, *own}
+        return _joined({name: {**variables.get(name, {}), **own.get(name, {})} for name in names})
 
     def init(key: Key, batch: Batch) -> Params:
         num_examples(batch)
@@ -148,33 +144,24 @@ def autoencoder(
         log_prob = where_observed(batch, likelihood.log_prob(out, batch["x"]))
         return -jnp.mean(jnp.sum(log_prob, axis=range(1, log_prob.ndim)))
 
-    def penalise(params: Params, forwards: list[Forward], carried: Any) -> tuple[list[Array], Any]:
-        """The penalties' values, and the collections that they changed."""
-        pairs = list(zip(penalties, forwards, strict=True))
-        values = [p(f) for p, f in pairs if not isinstance(p, nn.Module)]
-        if not modules:
-            return values, {"carried": carried}
-        more, changed = net.apply(
-            {**_variables(params), "carried": carried},
-            [f for p, f in pairs if isinstance(p, nn.Module)],
-            method="penalise",
-            mutable=["carried", "metrics"],
-        )
-        return values + more, changed
-
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
         batch = _observed(batch)
         corrupt_key, code_key, *penalty_keys = jax.random.split(key, 2 + len(penalties))
         noisy = {**batch, "x": corrupt(corrupt_key, batch["x"])}
         (out, h, z, rates), changed = forward(params, code_key, noisy)
         forwards = [seen(params, k, batch, h, z) for k in penalty_keys]
-        values, then = penalise(params, forwards, changed.get("carried", {}))
+        variables = {**_variables(params), "carried": changed.get("carried", {})}
+        values, then = net.apply(
+            variables, forwards, method="penalise", mutable=["carried", "metrics"]
+        )
         error, rate = distortion(out, batch), jnp.mean(rates)
         penalty = sum(values, jnp.zeros((), error.dtype))
         total = error + beta * rate + penalty
         metrics = {"loss": total, "distortion": error, "rate": rate, "penalty": penalty}
         metrics |= _reported(changed) | _reported(then)
-        return total, metrics | ({"carried": c} if (c := then.get("carried")) else {})
+        if "carried" in params:
+            metrics["carried"] = then["carried"]
+        return total, metrics
 
     @jax.jit
     def encode(params: Params, batch: Batch) -> Array:

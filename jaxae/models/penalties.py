@@ -82,7 +82,7 @@ def contractive(
     >>> model = jaxae.deep(8, 3, hidden_dims=(6,), penalties=[contractive(0.1)])
 
     Raises:
-        ValueError: a concrete `weight` below 0; in training, what that function refuses.
+        ValueError: a concrete `weight` below 0; at `init`, what that function refuses.
     """
     check_range("weight", weight, 0.0)
 

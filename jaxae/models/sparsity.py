@@ -69,7 +69,7 @@ def l1(l1_coefficient: chex.Numeric, *, by_decoder_norm: bool = False) -> Penalt
     With it, larger decoder weights do not make smaller codes any cheaper.
 
     Raises:
-        ValueError: a concrete coefficient below 0; in training, a decoder of several layers.
+        ValueError: a concrete coefficient below 0; at `init`, a decoder of several layers.
     """
     check_range("l1_coefficient", l1_coefficient, 0.0)
 
@@ -165,7 +165,7 @@ def nested(prefixes: Sequence[int]) -> Penalty:
     >>> model = jaxae.deep(8, 20, penalties=[nested([5, 10, 20])])
 
     Raises:
-        ValueError: no or no rising prefixes; in training, a last one that is not the code's.
+        ValueError: no or no rising prefixes; at `init`, a last one that is not the code's.
     """
     if not prefixes or list(prefixes) != sorted(set(prefixes)) or prefixes[0] < 1:
         raise ValueError(f"prefixes are rising positive numbers of entries; got {prefixes}.")

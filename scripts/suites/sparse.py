@@ -11,7 +11,7 @@ import optax
 
 import jaxae
 from jaxae import corruptions, evaluation
-from jaxae.base import Autoencoder, Params
+from jaxae.base import Autoencoder, Params, as_float
 from suites.rows import Outcome, Row
 from suites.training import choose, train
 
@@ -64,8 +64,8 @@ def _digits_accuracy(seed: int, noise: float, steps: int) -> tuple[float, float,
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     parts = [jaxae.load("digits", split) for split in ("train", "test")]
-    x: Any = np.concatenate([jaxae.as_float(part["x"]) for part in parts])
-    return x.reshape(len(x), -1), np.concatenate([part["y"] for part in parts])
+    x, y = (np.concatenate([part[name] for part in parts]) for name in ("x", "y"))
+    return np.asarray(as_float(x.reshape(len(x), -1))), y
 
 
 def _svm(z: np.ndarray, y: np.ndarray, z_test: np.ndarray, y_test: np.ndarray) -> tuple[float, ...]:

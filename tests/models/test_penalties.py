@@ -84,7 +84,9 @@ def test_two_penalties_draw_different_randomness(x64):
     keys = []
     spy = lambda forward: keys.append(jax.random.key_data(forward.key)) or jnp.zeros(())  # noqa: E731
     model = jaxae.deep(6, 3, penalties=[spy, spy])
-    model.loss(model.init(KEY, BATCH), KEY, BATCH)
+    params = model.init(KEY, BATCH)
+    keys.clear()
+    model.loss(params, KEY, BATCH)
     assert (keys[0] != keys[1]).any()
 
 

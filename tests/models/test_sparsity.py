@@ -89,9 +89,8 @@ def test_l1_is_the_sum_of_sizes_times_lengths_of_atoms(by_decoder_norm):
 
 def test_l1_by_the_norms_of_a_deep_decoder_is_refused():
     model = jaxae.deep(6, 3, hidden_dims=(4,), penalties=[sparsity.l1(0.1, by_decoder_norm=True)])
-    params = model.init(KEY, {"x": X})
     with pytest.raises(ValueError, match="one dense layer"):
-        model.loss(params, KEY, {"x": X})
+        model.init(KEY, {"x": X})
 
 
 def in_numpy(params, x, mask=1.0):
@@ -213,9 +212,8 @@ def test_prefixes_rise_from_one(prefixes):
 
 
 def test_the_last_prefix_is_the_whole_code():
-    model, _ = dictionary([sparsity.nested([2, 5])])
     with pytest.raises(ValueError, match=r"whole code, 9; got \[2, 5\]"):
-        model.loss(model.init(KEY, {"x": X}), KEY, {"x": X})
+        dictionary([sparsity.nested([2, 5])])[0].init(KEY, {"x": X})
 
 
 @pytest.mark.parametrize(
