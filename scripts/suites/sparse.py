@@ -64,8 +64,8 @@ def _digits_accuracy(seed: int, noise: float, steps: int) -> tuple[float, float,
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     parts = [jaxae.load("digits", split) for split in ("train", "test")]
-    x, y = (np.concatenate([part[name] for part in parts]) for name in ("x", "y"))
-    return np.asarray(as_float(x.reshape(len(x), -1))), y
+    x: Any = np.concatenate([part["x"].reshape(len(part["x"]), -1) for part in parts])
+    return np.asarray(as_float(x)), np.concatenate([part["y"] for part in parts])
 
 
 def _svm(z: np.ndarray, y: np.ndarray, z_test: np.ndarray, y_test: np.ndarray) -> tuple[float, ...]:
