@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from scipy.special import expit
 from sklearn.decomposition import PCA
 
@@ -31,18 +30,6 @@ def sigmoid_layer(d, latent_dim):
     x, kernel = rng.normal(size=d), rng.normal(size=(d, latent_dim))
     z = expit(x @ kernel)
     return x, kernel, (z * (1 - z))[:, None] * kernel.T
-
-
-@pytest.fixture
-def rendered(tmp_path):
-    """Saves a figure, as a user would, and says whether something came of it."""
-
-    def render(figure):
-        assert isinstance(figure, Figure)
-        figure.savefig(tmp_path / "figure.png")
-        return (tmp_path / "figure.png").stat().st_size > 1000
-
-    return render
 
 
 def stretches(j, found):

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 from jaxae.evaluation import codes_2d, curves, filters, image_rows
@@ -15,18 +14,6 @@ from jaxae.evaluation import codes_2d, curves, filters, image_rows
 def digits():
     x, y = load_digits(return_X_y=True)
     return (x / 16).astype(np.float32), y
-
-
-@pytest.fixture
-def rendered(tmp_path):
-    """Saves a figure, as a user would, and says whether something came of it."""
-
-    def render(figure):
-        assert isinstance(figure, Figure)
-        figure.savefig(tmp_path / "figure.png")
-        return (tmp_path / "figure.png").stat().st_size > 1000
-
-    return render
 
 
 def drawn(figure):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 from jaxae.evaluation import density_histogram, pareto, top_inputs
@@ -11,18 +10,6 @@ from jaxae.evaluation import density_histogram, pareto, top_inputs
 @pytest.fixture(scope="module")
 def digits():
     return (load_digits().data / 16).astype(np.float32)
-
-
-@pytest.fixture
-def rendered(tmp_path):
-    """Saves a figure, as a user would, and says whether something came of it."""
-
-    def render(figure):
-        assert isinstance(figure, Figure)
-        figure.savefig(tmp_path / "figure.png")
-        return (tmp_path / "figure.png").stat().st_size > 1000
-
-    return render
 
 
 def texts(axes):
