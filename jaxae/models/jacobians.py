@@ -223,7 +223,7 @@ def _plan(
         raise ValueError(f"method is one of {METHODS}; got {method!r}.")
     check_range("probes", probes, 1)
     check_range("memory_limit", memory_limit, 0, open_low=True)
-    row = {name: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for name, a in batch.items()}
+    row = {name: routes.like(a, a.shape[1:]) for name, a in batch.items()}
     costs = routes.costs(traced, row, probes)
     width = max(4, batch["x"].dtype.itemsize)
     size = {name: points * width * entries for name, (_, entries) in costs.items()}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.dtypes import canonicalize_dtype
 from jax.extend.core import ClosedJaxpr
 
 from jaxae.base import Array, Batch, Params
@@ -58,8 +59,13 @@ def trace(encode: Callable[[Params, Batch], Array], params: Params, batch: Batch
         return encode(jax.tree.unflatten(tree, args[: len(leaves)]), {**extras, "x": args[-1]})
 
     arrays = [batch[name] for name in (*others, "x")]
-    rows = [jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype) for a in arrays]
+    rows = [like(a, (1, *a.shape[1:])) for a in arrays]
     return Traced(jax.make_jaxpr(one)(*leaves, *rows), leaves, others)
+
+
+def like(a: Any, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The specification of an array of that shape, of a's type as JAX would have it."""
+    return jax.ShapeDtypeStruct(shape, canonicalize_dtype(a.dtype, allow_extended_dtype=True))
 
 
 def per_example(factor: Callable[[Traced, Row], Factor]) -> Route:
