@@ -19,6 +19,8 @@ from jaxae.models import likelihoods as likelihoods
 from jaxae.models import networks as networks
 from jaxae.models import penalties as penalties
 from jaxae.models import sparsity as sparsity
+from jaxae.models.boltzmann import rbm as rbm
+from jaxae.models.boltzmann import rbm_energy as rbm_energy
 from jaxae.models.composition import autoencoder as autoencoder
 from jaxae.models.dictionaries import dictionary as dictionary
 from jaxae.models.jacobians import explain as explain
@@ -45,12 +47,15 @@ from jaxae.models.variants import overcomplete as overcomplete
 from jaxae.models.variants import stochastic_contractive as stochastic_contractive
 from jaxae.models.variants import tied as tied
 from jaxae.models.variants import undercomplete as undercomplete
+from jaxae.training.chains import persistent as persistent
 from jaxae.training.fitting import fit as fit
 from jaxae.training.fitting import over_arrays as over_arrays
 from jaxae.training.fitting import over_batches as over_batches
 from jaxae.training.fitting import stream as stream
 from jaxae.training.learners import gradient as gradient
+from jaxae.training.learners import restarted as restarted
 from jaxae.training.runs import DivergenceError as DivergenceError
 from jaxae.training.runs import Run as Run
 from jaxae.training.runs import run as run
+from jaxae.training.transforms import momentum_sgd as momentum_sgd
 from jaxae.training.transforms import unit_norm as unit_norm

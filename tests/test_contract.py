@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import corruptions, likelihoods, penalties
+from jaxae import corruptions, likelihoods, penalties, sparsity
 from jaxae.training import checkpoints
 
 N, D, LATENT = 48, 12, 4
@@ -43,10 +43,25 @@ MODELS = {
     "top-k": lambda: jaxae.top_k(D, 2 * D, k=3, dead_after=20),
     "batch top-k": lambda: jaxae.batch_top_k(D, 2 * D, k=3, dead_after=20),
     "matryoshka": lambda: jaxae.matryoshka(D, 2 * D, k=3, prefixes=[6, 12, 24], dead_after=20),
+    "rbm": lambda: jaxae.rbm(D, LATENT, cd_steps=2, kernel_scale=0.1, sample_steps=3),
+    "rbm sparse": lambda: jaxae.rbm(D, LATENT, penalties=[sparsity.kl_sparsity(0.1, 1.0, 0.9)]),
+    "rbm gaussian visible": lambda: jaxae.rbm(D, LATENT, visible="gaussian"),
+    "rbm gaussian hidden": lambda: jaxae.rbm(D, LATENT, hidden="gaussian"),
     "categorical": lambda: jaxae.deep((3, 4), LATENT, likelihood=likelihoods.categorical()),
 }
-LEARNERS = {"gradient": lambda model, rate: jaxae.gradient(model.loss, optax.adam(rate))}
-CASES = [(model, "gradient") for model in MODELS]
+LEARNERS = {
+    "gradient": lambda model, rate: jaxae.gradient(model.loss, optax.adam(rate)),
+    "momentum": lambda model, rate: jaxae.gradient(model.loss, jaxae.momentum_sgd(rate, 0.5)),
+    "restarted": lambda model, rate: jaxae.restarted(
+        jaxae.gradient(model.loss, optax.adam(rate)), 2
+    ),
+    "persistent": lambda model, rate: jaxae.persistent(model, optax.adam(rate), num_chains=16),
+}
+CASES = [
+    *((model, "gradient") for model in MODELS),
+    *(("deep", how) for how in ("momentum", "restarted")),
+    *((model, "persistent") for model in ("rbm", "rbm sparse")),
+]
 every_case = pytest.mark.parametrize(("name", "how"), CASES, ids=lambda part: part)
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -198,7 +213,13 @@ def test_initialisation_needs_shapes_alone_and_depends_on_the_key_alone(name):
 
 
 @every_model
-def test_a_model_without_a_distribution_of_codes_refuses_to_sample(name):
+def test_a_model_samples_rows_like_its_data_or_refuses_where_it_has_no_distribution(name):
     model, _, state = start(name)
+    if name.startswith("rbm"):
+        rows = model.sample(state.params, jax.random.key(0), 3)
+        assert rows.shape == (3, *data_for(name)["x"].shape[1:])
+        assert np.array_equal(rows, model.sample(state.params, jax.random.key(0), 3))
+        assert not np.array_equal(rows, model.sample(state.params, jax.random.key(1), 3))
+        return
     with pytest.raises(ValueError, match="no prior"):
         model.sample(state.params, jax.random.key(0), 3)

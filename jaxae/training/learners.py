@@ -1,13 +1,13 @@
 """Learners: `(init, step)` pairs, all that a training loop needs to know."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxae.base import Array, Batch, Key, Learner, Metrics, Params
+from jaxae.base import Array, Batch, Key, Learner, Metrics, Params, check_range
 
 
 class TrainState(NamedTuple):
@@ -22,17 +22,19 @@ def descend(
     tx: optax.GradientTransformation,
     state: Any,
     *args: Any,
+    frozen: Sequence[str] = (),
 ) -> tuple[Any, Metrics]:
     """One step of `tx` on `loss(params, *args) -> (loss, metrics)`, the only one there is.
 
     `state` is a NamedTuple with `params` and `opt_state`; its other fields stay. Optimisers
-    that search along a line, as `optax.lbfgs` does, are given the loss to search on. What a
-    model carries along is no optimiser's: the loss itself says what it shall be next.
+    that search along a line, as `optax.lbfgs` does, are given the loss to search on. Frozen
+    parameters have neither gradient nor optimiser state. Nor has what a model carries along:
+    the loss itself says what it shall be next.
     """
-    params, carried = _learned(state.params)
+    params, kept = _learned(state.params, frozen)
 
     def of_learned(learned: Params) -> tuple[Array, Metrics]:
-        return loss({**learned, "carried": carried} if carried else learned, *args)
+        return loss(_joined(learned, kept), *args)
 
     (value, metrics), grads = jax.value_and_grad(of_learned, has_aux=True)(params)
     grads = _all_or_none(grads)
@@ -44,20 +46,28 @@ def descend(
         grad=grads,
         value_fn=lambda params: of_learned(params)[0],
     )
-    params = optax.apply_updates(params, updates)
-    if carried:
+    params = _joined(optax.apply_updates(params, updates), kept)
+    if "carried" in metrics:
         metrics = dict(metrics)
         params = {**params, "carried": metrics.pop("carried")}
     return state._replace(params=params, opt_state=opt_state), metrics
 
 
 def gradient(
-    loss: Callable[[Params, Key, Batch], tuple[Array, Metrics]], tx: optax.GradientTransformation
+    loss: Callable[[Params, Key, Batch], tuple[Array, Metrics]],
+    tx: optax.GradientTransformation,
+    *,
+    frozen: Sequence[str] = (),
 ) -> Learner:
     """Follows the gradient of one loss, by any optax optimiser, L-BFGS on large batches included.
 
     Its learning rate may be traced: build the optimiser inside the function that is
     mapped or jitted, as `optax.adam(learning_rate)`.
+
+    Args:
+        loss: `(params, key, batch) -> (loss, metrics)`.
+        tx: the optimiser.
+        frozen: paths of what stays as it is, such as "encoder/layer_0", whole subtrees too.
 
     >>> import jaxae, jax.numpy as jnp
     >>> model = jaxae.undercomplete(8, 3)
@@ -67,23 +77,83 @@ def gradient(
     >>> state, metrics = learner.step(state, jax.random.key(2), batch)
     >>> sorted(metrics)
     ['distortion', 'loss', 'penalty', 'rate']
+
+    Raises:
+        ValueError: at `init`, a frozen path that the parameters lack, or nothing left to learn.
     """
 
     def init(params: Params, key: Key) -> TrainState:
         del key
-        return TrainState(params, tx.init(_learned(params)[0]))
+        _check_paths(params, frozen)
+        return TrainState(params, tx.init(_learned(params, frozen)[0]))
 
     def step(state: TrainState, key: Key, batch: Batch) -> tuple[TrainState, Metrics]:
-        return descend(loss, tx, state, key, batch)
+        return descend(loss, tx, state, key, batch, frozen=frozen)
 
     return Learner(init, step)
 
 
-def _learned(params: Params) -> tuple[Params, Params]:
-    """What an optimiser changes, and what the model carries along."""
-    if not isinstance(params, Mapping) or "carried" not in params:
-        return params, None
-    return {k: v for k, v in params.items() if k != "carried"}, params["carried"]
+def restarted(learner: Learner, steps: int) -> Learner:
+    """Takes `steps` steps on each batch, each time with a fresh optimiser.
+
+    With L-BFGS on batches of a thousand it is the fine-tuning of Hinton & Salakhutdinov
+    (2006), who took three line searches of conjugate gradients on each batch.
+
+    >>> import jaxae
+    >>> model = jaxae.undercomplete(8, 3)
+    >>> learner = restarted(gradient(model.loss, optax.lbfgs()), 3)
+
+    Raises:
+        ValueError: steps below 1.
+    """
+    check_range("steps", steps, 1)
+
+    def step(state: Any, key: Key, batch: Batch) -> tuple[Any, Metrics]:
+        # the same key for all of them, so that a line search meets one function
+        state = learner.init(state.params, key)
+        state, metrics = jax.lax.scan(
+            lambda now, _: learner.step(now, key, batch), state, length=steps
+        )
+        return state, jax.tree.map(lambda a: a[-1], metrics)
+
+    return Learner(learner.init, step)
+
+
+def _learned(params: Params, frozen: Sequence[str] = ()) -> tuple[Params, Params]:
+    """What an optimiser changes, and the rest: frozen paths and what the model carries along."""
+    if not isinstance(params, Mapping):
+        return params, {}
+    learned, kept = {}, {}
+    for name, tree in params.items():
+        if name == "carried" or name in frozen:
+            kept[name] = tree
+            continue
+        inner = [path.removeprefix(f"{name}/") for path in frozen if path.startswith(f"{name}/")]
+        learned[name], rest = _learned(tree, inner) if inner else (tree, {})
+        kept |= {name: rest} if rest else {}
+    return learned, kept
+
+
+def _joined(learned: Params, kept: Params) -> Params:
+    """The whole tree of the two parts of `_learned`."""
+    if not kept:
+        return learned
+    both = {name: _joined(tree, kept.get(name, {})) for name, tree in learned.items()}
+    return {**{name: tree for name, tree in kept.items() if name not in both}, **both}
+
+
+def _check_paths(params: Params, frozen: Sequence[str]) -> None:
+    if isinstance(frozen, str):
+        raise ValueError(f"frozen is a sequence of paths, such as ({frozen!r},); got a string.")
+    for path in frozen:
+        tree = params
+        for name in path.split("/"):
+            if not isinstance(tree, Mapping) or name not in tree:
+                found = sorted(tree) if isinstance(tree, Mapping) else "no further parts"
+                raise ValueError(f"There is no {path!r} to freeze: at {name!r} there is {found}.")
+            tree = tree[name]
+    if frozen and not jax.tree.leaves(_learned(params, frozen)[0]):
+        raise ValueError(f"With {tuple(frozen)} frozen nothing is left to learn.")
 
 
 def _all_or_none(grads: Params) -> Params:
