@@ -38,6 +38,8 @@ from jaxae.models.sparse_variants import relu_l1 as relu_l1
 from jaxae.models.sparse_variants import sparse as sparse
 from jaxae.models.sparse_variants import top_k as top_k
 from jaxae.models.sparse_variants import winner_take_all as winner_take_all
+from jaxae.models.stacking import stacked as stacked
+from jaxae.models.stacking import unroll as unroll
 from jaxae.models.variants import contractive as contractive
 from jaxae.models.variants import deep as deep
 from jaxae.models.variants import denoising as denoising
@@ -54,6 +56,9 @@ from jaxae.training.fitting import over_batches as over_batches
 from jaxae.training.fitting import stream as stream
 from jaxae.training.learners import gradient as gradient
 from jaxae.training.learners import restarted as restarted
+from jaxae.training.pretraining import Layer as Layer
+from jaxae.training.pretraining import Pretrained as Pretrained
+from jaxae.training.pretraining import pretrain as pretrain
 from jaxae.training.runs import DivergenceError as DivergenceError
 from jaxae.training.runs import Run as Run
 from jaxae.training.runs import run as run

@@ -1,5 +1,6 @@
 """How good a model is: errors, probes, baselines, a summary and figures."""
 
+from jaxae.base import map_batches as map_batches
 from jaxae.evaluation.baselines import mean_baseline as mean_baseline
 from jaxae.evaluation.baselines import pca_baseline as pca_baseline
 from jaxae.evaluation.baselines import principal_angles as principal_angles
@@ -15,7 +16,6 @@ from jaxae.evaluation.contraction_plots import singular_spectrum as singular_spe
 from jaxae.evaluation.dictionaries import mean_max_cosine as mean_max_cosine
 from jaxae.evaluation.dictionaries import top_examples as top_examples
 from jaxae.evaluation.metrics import codes as codes
-from jaxae.evaluation.metrics import map_batches as map_batches
 from jaxae.evaluation.metrics import mean_interval as mean_interval
 from jaxae.evaluation.metrics import reconstruction as reconstruction
 from jaxae.evaluation.metrics import squared_error as squared_error

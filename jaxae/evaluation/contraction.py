@@ -21,10 +21,10 @@ from jaxae.base import (
     Params,
     as_float,
     check_range,
+    map_batches,
     num_examples,
 )
 from jaxae.evaluation.arrays import expand_mask
-from jaxae.evaluation.metrics import map_batches
 from jaxae.models.jacobians import squared_jacobian_norm
 
 Encode = Callable[[Params, Batch], Array]

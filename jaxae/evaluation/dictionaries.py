@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from jaxae.base import Array, Autoencoder, Batch, Params, num_examples
+from jaxae.base import Array, Autoencoder, Batch, Params, map_batches, num_examples
 from jaxae.evaluation.arrays import features
-from jaxae.evaluation.metrics import map_batches
 from jaxae.evaluation.sparsity import flat, num_units, scan_batches
 
 COSINES_AT_ONCE = 2**24

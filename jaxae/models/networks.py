@@ -141,10 +141,12 @@ class TransposedMLP(nn.Module):
     Attributes:
         encoder: the MLP whose kernels it reads, the same instance that encodes.
         shape: the output's shape for one example.
+        final: after the last layer.
     """
 
     encoder: MLP
     shape: Sequence[int]
+    final: str | Activation = "identity"
 
     @nn.compact
     def __call__(self, z: Array, context: Array | None = None) -> Array:
@@ -165,7 +167,7 @@ class TransposedMLP(nn.Module):
                     f"bias_{i}", nn.initializers.zeros, kernel.shape[:1], self.encoder.param_dtype
                 )
                 z = z + bias.astype(z.dtype)
-            z = z if i == 0 else activation(self.encoder.activation)(z)
+            z = activation(self.encoder.activation if i else self.final)(z)
         return z.reshape(z.shape[0], *self.shape)
 
 
@@ -185,6 +187,7 @@ def mlp(
     decoder: Literal["mirrored", "tied"] = "mirrored",
     activation: str | Activation = "elu",
     latent_activation: str | Activation | None = None,
+    output_activation: str | Activation = "identity",
     **options: Any,
 ) -> Networks:
     """A symmetric pair of MLPs: shape - hidden_dims - latent_dim - reversed - shape.
@@ -198,6 +201,8 @@ def mlp(
         activation: of the hidden layers.
         latent_activation: of the code; None takes the identity where there are hidden
             layers, and `activation` where the code is the only one.
+        output_activation: of what the decoder gives the likelihood, which a Bernoulli takes
+            for logits; for layers on the codes of others, whose activation it should be.
         **options: of `MLP`: kernel_init, use_bias, dtype, param_dtype.
 
     >>> encoder, decoder = mlp((28, 28, 1), 30, hidden_dims=(1000, 500, 250))
@@ -214,7 +219,7 @@ def mlp(
         raise ValueError(f"hidden_dims and latent_dim are positive integers; got {widths}.")
     if latent_activation is None:
         latent_activation = "identity" if hidden_dims else activation
-    _check_names(activation, latent_activation, options.get("kernel_init"))
+    _check_names(activation, latent_activation, output_activation, options.get("kernel_init"))
     encoder = MLP(widths, activation=activation, final=latent_activation, **options)
     if decoder == "tied":
         if outputs != 1:
@@ -222,12 +227,14 @@ def mlp(
                 "A tied decoder gives one number for each entry, this likelihood needs "
                 f"{outputs}: take decoder='mirrored', or a likelihood of one output."
             )
-        return Networks(encoder, TransposedMLP(encoder, shape))
+        return Networks(encoder, TransposedMLP(encoder, shape, output_activation))
     if decoder != "mirrored":
         raise ValueError(f"decoder is 'mirrored' or 'tied'; got {decoder!r}.")
     shape = (*shape[:-1], shape[-1] * outputs)
     back = (*reversed(widths[:-1]), math.prod(shape))
-    return Networks(encoder, MLP(back, shape, activation=activation, **options))
+    return Networks(
+        encoder, MLP(back, shape, activation=activation, final=output_activation, **options)
+    )
 
 
 def atoms(params: Params) -> Array:
@@ -257,6 +264,9 @@ def example_shape(shape: Shape) -> tuple[int, ...]:
 
 
 def _check_names(
-    hidden: str | Activation, latent: str | Activation, kernel_init: str | Initializer | None
+    hidden: str | Activation,
+    latent: str | Activation,
+    output: str | Activation,
+    kernel_init: str | Initializer | None,
 ) -> None:
-    activation(hidden), activation(latent), initializer(kernel_init, hidden)
+    activation(hidden), activation(latent), activation(output), initializer(kernel_init, hidden)
