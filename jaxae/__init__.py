@@ -9,10 +9,12 @@ from jaxae.data import Scaler as Scaler
 from jaxae.data import batches as batches
 from jaxae.data import fit_scaler as fit_scaler
 from jaxae.data import geometric_median as geometric_median
+from jaxae.data import labelled_subset as labelled_subset
 from jaxae.data import load as load
 from jaxae.data import open_shards as open_shards
 from jaxae.data import split as split
 from jaxae.data import synthetic as synthetic
+from jaxae.data import synthetic_images as synthetic_images
 from jaxae.models import codes as codes
 from jaxae.models import corruptions as corruptions
 from jaxae.models import likelihoods as likelihoods
@@ -21,6 +23,10 @@ from jaxae.models import penalties as penalties
 from jaxae.models import sparsity as sparsity
 from jaxae.models.boltzmann import rbm as rbm
 from jaxae.models.boltzmann import rbm_energy as rbm_energy
+from jaxae.models.classifiers import Classifier as Classifier
+from jaxae.models.classifiers import classifier as classifier
+from jaxae.models.classifiers import model_params as model_params
+from jaxae.models.classifiers import with_model as with_model
 from jaxae.models.composition import autoencoder as autoencoder
 from jaxae.models.dictionaries import dictionary as dictionary
 from jaxae.models.jacobians import explain as explain

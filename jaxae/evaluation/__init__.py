@@ -4,6 +4,8 @@ from jaxae.base import map_batches as map_batches
 from jaxae.evaluation.baselines import mean_baseline as mean_baseline
 from jaxae.evaluation.baselines import pca_baseline as pca_baseline
 from jaxae.evaluation.baselines import principal_angles as principal_angles
+from jaxae.evaluation.classification import accuracy as accuracy
+from jaxae.evaluation.classification import accuracy_interval as accuracy_interval
 from jaxae.evaluation.contraction import contraction_ratio as contraction_ratio
 from jaxae.evaluation.contraction import jacobians as jacobians
 from jaxae.evaluation.contraction import mean_jacobian_norm as mean_jacobian_norm

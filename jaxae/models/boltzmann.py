@@ -19,6 +19,7 @@ from jaxae.base import (
     check_range,
     where_observed,
 )
+from jaxae.models.activations import softplus
 from jaxae.models.likelihoods import Likelihood, bernoulli, gaussian
 from jaxae.models.networks import Shape
 from jaxae.models.variants import deep
@@ -58,7 +59,7 @@ class _Kind(NamedTuple):
 
 
 _KINDS: dict[str, _Kind] = {
-    "bernoulli": _Kind(bernoulli(), jnp.zeros_like, jax.nn.softplus),
+    "bernoulli": _Kind(bernoulli(), jnp.zeros_like, softplus),
     "gaussian": _Kind(
         gaussian(), lambda u: u**2 / 2, lambda a: a**2 / 2 + jnp.log(2 * jnp.pi).astype(a.dtype) / 2
     ),

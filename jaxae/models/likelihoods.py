@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Array, Key, check_range
+from jaxae.models.activations import softplus
 
 
 class Likelihood(NamedTuple):
@@ -111,7 +112,7 @@ def bernoulli() -> Likelihood:
     -0.6931
     """
     return Likelihood(
-        log_prob=lambda out, x: x * out - jax.nn.softplus(out),
+        log_prob=lambda out, x: x * out - softplus(out),
         mean=jax.nn.sigmoid,
         sample=lambda key, out: jax.random.bernoulli(key, jax.nn.sigmoid(out)).astype(out.dtype),
         support=(0.0, 1.0),

@@ -6,84 +6,19 @@ is given the context, so a network that needs neither may leave them out.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxae.base import Array, Params
+from jaxae.models.activations import ACTIVATIONS as ACTIVATIONS
+from jaxae.models.activations import INITIALIZERS as INITIALIZERS
+from jaxae.models.activations import Activation, Initializer, activation, initializer
 
-Activation = Callable[[Array], Array]
-Initializer = Callable[..., Array]
 Shape = int | Sequence[int]
-
-_KERNEL_INIT = {"relu": "he_normal", "leaky_relu": "he_normal", "elu": "he_normal"} | {
-    "gelu": "he_normal",
-    "silu": "he_normal",
-    "selu": "lecun_normal",
-}
-ACTIVATIONS = (
-    *("identity", "sigmoid", "tanh", "relu", "leaky_relu"),
-    *("elu", "selu", "gelu", "silu", "softplus", "hard_tanh"),
-)
-INITIALIZERS = (
-    *("he_normal", "he_uniform", "glorot_normal", "glorot_uniform"),
-    *("lecun_normal", "lecun_uniform", "orthogonal"),
-)
-
-
-@jax.custom_jvp
-def elu(x: Array) -> Array:
-    """Exponential linear unit: x where it is positive, else exp(x) - 1 (Clevert et al., 2016).
-
-    `jax.nn.elu` to float rounding, but its derivative comes from its value: one
-    exponential in a training step, where that one computes expm1 forward and backward.
-
-    >>> elu(jnp.array([0.0, 2.0])).tolist()
-    [0.0, 2.0]
-    """
-    return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
-
-
-@elu.defjvp
-def _elu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    y = elu(*primals)
-    return y, tangents[0] * (jnp.minimum(y, 0) + 1)
-
-
-def activation(name: str | Activation) -> Activation:
-    """The activation of that name (see `ACTIVATIONS`); a function passes unchanged.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if callable(name):
-        return name
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation is a function or one of {ACTIVATIONS}; got {name!r}.")
-    return elu if name == "elu" else getattr(jax.nn, name)
-
-
-def initializer(name: str | Initializer | None, activation: str | Activation) -> Initializer:
-    """The kernel initialiser of that name (see `INITIALIZERS`); a function passes unchanged.
-
-    None suits the activation: He for the ReLU family, LeCun for SELU, Glorot otherwise
-    (He et al., 2015; Klambauer et al., 2017; Glorot & Bengio, 2010).
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if callable(name):
-        return name
-    if name is None:
-        known = activation if isinstance(activation, str) else getattr(activation, "__name__", "")
-        name = _KERNEL_INIT.get(known, "glorot_uniform")
-    if name not in INITIALIZERS:
-        raise ValueError(f"kernel_init is a function or one of {INITIALIZERS}; got {name!r}.")
-    return getattr(jax.nn.initializers, name)()
 
 
 class MLP(nn.Module):
