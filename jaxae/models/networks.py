@@ -103,6 +103,11 @@ class TransposedMLP(nn.Module):
                 )
                 z = z + bias.astype(z.dtype)
             z = activation(self.encoder.activation if i else self.final)(z)
+        if z.shape[1] != math.prod(self.shape):
+            raise ValueError(
+                f"This net was built for examples of shape {tuple(self.shape)}; its encoder was "
+                f"given {z.shape[1]} numbers. Build it with shape=x.shape[1:]."
+            )
         return z.reshape(z.shape[0], *self.shape)
 
 

@@ -1,6 +1,8 @@
 """Stacks of autoencoders: each encodes the codes of the one below it."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -11,6 +13,8 @@ from jaxae.base import Array, Autoencoder, Batch, Key, Metrics, Params, is_trace
 
 ROWS = 8
 """Rows on which an unrolled net is compared with its layers."""
+_PLACED = r"(encoder|decoder)/layer_\d+/(kernel|bias)|decoder/bias_\d+"
+_LEFT_OUT = r"(head|carried|penalties_\d+)/.*"
 
 
 def stacked(models: Sequence[Autoencoder]) -> Autoencoder:
@@ -19,8 +23,8 @@ def stacked(models: Sequence[Autoencoder]) -> Autoencoder:
     It encodes from the bottom up and decodes from the top down. Its loss trains the top on
     the clean codes of the others, through which no gradient passes: one layer at a time in
     one graph, as `gradient(..., frozen=("layer_0",))` says it of the first. Stacked RBMs are a
-    deep belief net (Hinton et al., 2006), which samples from the topmost and downwards. To
-    fine-tune all layers together, `unroll` it.
+    deep belief net (Hinton et al., 2006), which samples from the topmost and passes means
+    downwards. To fine-tune all layers together, `unroll` it.
 
     The parameters are those of the models as "layer_0", "layer_1", ... from the input on.
 
@@ -39,10 +43,13 @@ def stacked(models: Sequence[Autoencoder]) -> Autoencoder:
     top = len(models) - 1
 
     def init(key: Key, batch: Batch) -> Params:
-        row, layers = jax.tree.map(lambda a: a[:1], dict(batch)), []
+        layers: list[Params] = []
         for i, model in enumerate(models):
-            layers.append(model.init(jax.random.fold_in(key, i), row))
-            row = codes_of(model, layers[-1], row)
+            with in_layer(i):
+                if i:
+                    row = jax.tree.map(lambda a: a[:1], dict(batch))
+                    batch = codes_of(models[i - 1], layers[-1], row)
+                layers.append(model.init(jax.random.fold_in(key, i), batch))
         return join_layers(layers)
 
     def below(params: Params, batch: Batch) -> Batch:
@@ -98,10 +105,25 @@ def join_layers(layers: Sequence[Params]) -> Params:
 
 
 def layer_of(params: Params, i: int) -> Params:
-    """The parameters of one layer of a stack, with what it carries."""
+    """The parameters of one layer of a stack, with what it carries.
+
+    Raises:
+        ValueError: the stack that they are of is lower.
+    """
     name = f"layer_{i}"
+    if name not in params:
+        raise ValueError(f"A stack this high needs parameters of {name}; got {sorted(params)}.")
     carried = params.get("carried", {})
     return {**params[name], **({"carried": carried[name]} if name in carried else {})}
+
+
+@contextmanager
+def in_layer(i: int) -> Iterator[None]:
+    """Raises a `ValueError` that names the layer, where something does not fit there."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:  # JAX has the first for shapes that do not fit
+        raise ValueError(f"layer_{i} of the stack: {error}") from error
 
 
 def unroll(models: Sequence[Autoencoder], params: Params, target: Autoencoder, batch: Batch) -> Any:
@@ -139,19 +161,23 @@ def unroll(models: Sequence[Autoencoder], params: Params, target: Autoencoder, b
     Raises:
         ValueError: layers that are not dense, shapes that differ, or other results.
     """
-    row = jax.tree.map(lambda a: a[:1], dict(batch))
-    own = target.init(jax.random.key(0), row)
     layers = [layer_of(params, i) for i in range(len(models))]
+    own = target.init(jax.random.key(0), jax.tree.map(lambda a: a[:1], dict(batch)))
+    tied = "layer_0" not in own.get("decoder", {})
+    _check_dense(layers, tied)
     up = [part for layer in layers for part in _numbered(layer.get("encoder", {}), "layer_")]
     down = [part for layer in reversed(layers) for part in _downward(layer)]
-    encoder = {f"layer_{i}": part for i, part in enumerate(up)}
-    if "bias_0" in own["decoder"]:
-        decoder = {f"bias_{i}": part["bias"] for i, part in enumerate(reversed(down))}
+    if tied:
+        biases = [part["bias"] for part in reversed(down) if "bias" in part]
+        decoder = {f"bias_{i}": bias for i, bias in enumerate(biases)}
     else:
         decoder = {f"layer_{i}": part for i, part in enumerate(down)}
-    unrolled = {**own, "encoder": encoder, "decoder": decoder}
+    unrolled = {name: tree for name, tree in own.items() if name != "decoder"}
+    unrolled["encoder"] = {f"layer_{i}": part for i, part in enumerate(up)}
+    unrolled |= {"decoder": decoder} if decoder else {}
     _check_shapes(own, unrolled)
-    if not is_traced(unrolled, batch):
+    unrolled = jax.tree.map(lambda mine, given: jnp.asarray(given, mine.dtype), own, unrolled)
+    if not is_traced(unrolled, params, batch):
         few = jax.tree.map(lambda a: a[:ROWS], dict(batch))
         _check_results(stacked(models), params, target, unrolled, few)
     return unrolled
@@ -171,14 +197,26 @@ def _numbered(tree: Mapping[str, Any], prefix: str) -> list[Any]:
     return [tree[f"{prefix}{i}"] for i in range(len(tree)) if f"{prefix}{i}" in tree]
 
 
+def _check_dense(layers: Sequence[Params], tied: bool) -> None:
+    for i, layer in enumerate(layers):
+        others = [p for p in _shapes(layer) if not re.fullmatch(f"{_PLACED}|{_LEFT_OUT}", p)]
+        if others:
+            raise ValueError(f"A net of dense layers has no place for {others} of layer_{i}.")
+        if tied and _numbered(layer.get("decoder", {}), "layer_"):
+            raise ValueError(
+                f"The net is tied, but layer_{i} has decoder kernels of its own: take a net with "
+                "decoder='mirrored'."
+            )
+
+
+def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
+    """The shape of each leaf, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): np.shape(a) for p, a in leaves}
+
+
 def _check_shapes(own: Params, unrolled: Params) -> None:
-    wanted, given = (
-        {
-            jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (own, unrolled)
-    )
+    wanted, given = _shapes(own), _shapes(unrolled)
     names = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
     if names:
         lines = [f"  {n}: the net has {wanted.get(n)}, the layers {given.get(n)}" for n in names]
@@ -193,9 +231,11 @@ def _check_results(
         "code": (z, z_net),
         "reconstruction": (stack.decode(params, z), target.decode(unrolled, z)),
     }
+    leaves = jax.tree.leaves((pairs, unrolled["encoder"]))
+    tolerance = max(1e-3, *(10 * float(jnp.finfo(leaf.dtype).eps) for leaf in leaves))
     for name, (a, b) in pairs.items():
         size, gap = float(jnp.max(jnp.abs(a))), float(jnp.max(jnp.abs(a - b.reshape(a.shape))))
-        if not gap <= 1e-3 * max(size, 1e-3):
+        if not gap <= tolerance * max(size, 1e-3):
             raise ValueError(
                 f"The net's {name} differs from that of the layers by up to {gap:.3g} (entries up "
                 f"to {size:.3g}). Its activation, latent_activation, output_activation and "

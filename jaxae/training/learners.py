@@ -1,13 +1,14 @@
 """Learners: `(init, step)` pairs, all that a training loop needs to know."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxae.base import Array, Batch, Key, Learner, Metrics, Params, check_range
+from jaxae.base import Array, Batch, Key, Learner, Metrics, Params
 
 
 class TrainState(NamedTuple):
@@ -104,9 +105,10 @@ def restarted(learner: Learner, steps: int) -> Learner:
     >>> learner = restarted(gradient(model.loss, optax.lbfgs()), 3)
 
     Raises:
-        ValueError: steps below 1.
+        ValueError: steps is no positive integer.
     """
-    check_range("steps", steps, 1)
+    if not isinstance(steps, Integral) or steps < 1:
+        raise ValueError(f"steps is a positive integer; got {steps!r}.")
 
     def step(state: Any, key: Key, batch: Batch) -> tuple[Any, Metrics]:
         # the same key for all of them, so that a line search meets one function

@@ -1,12 +1,25 @@
 """Greedy pretraining: one autoencoder after the other, each on the codes of the one before."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import jax
 
-from jaxae.base import Array, Autoencoder, Batch, Key, Learner, Metrics, Params, map_batches
-from jaxae.models.stacking import codes_of, join_layers
+from jaxae.base import (
+    Array,
+    Autoencoder,
+    Batch,
+    Key,
+    Learner,
+    Metrics,
+    Params,
+    check_range,
+    map_batches,
+    num_examples,
+)
+from jaxae.models.stacking import codes_of, in_layer, join_layers
 from jaxae.training.fitting import fit
 
 
@@ -72,14 +85,17 @@ def pretrain(
     ((32, 4), ['layer_0', 'layer_1'], (2,))
 
     Raises:
-        ValueError: no layers, or what a model or `fit` refuses.
+        ValueError: before the first is trained, no layers, a layer that does not take the codes
+            of the one below, epochs or batch sizes that `fit` refuses; later what a model
+            refuses of these codes.
     """
     if not layers:
         raise ValueError("There is nothing to pretrain: give at least one layer.")
+    _check_layers(layers, data, key)
     trees, histories = [], []
     for i, layer in enumerate(layers):
-        state, fit_key = start_layer(layer, i, key, data)
-        judge = None if evaluate is None else lambda params, i=i: evaluate(i, params)
+        with in_layer(i):
+            state, fit_key = start_layer(layer, i, key, data)
         state, history = fit(
             layer.learner,
             state,
@@ -87,7 +103,7 @@ def pretrain(
             fit_key,
             epochs=layer.epochs,
             batch_size=layer.batch_size,
-            evaluate=judge,
+            evaluate=None if evaluate is None else partial(evaluate, i),
         )
         trees.append(state.params)
         histories.append(history)
@@ -96,7 +112,7 @@ def pretrain(
     return Pretrained(join_layers(trees), tuple(histories), data["x"] if codes else None)
 
 
-def start_layer(layer: Layer, i: int, key: Key, data: Batch) -> tuple[object, Key]:
+def start_layer(layer: Layer, i: int, key: Key, data: Batch) -> tuple[Any, Key]:
     """The initial state of the i-th layer of a pretraining by `key`, and its key of `fit`."""
     init_key, state_key, fit_key = jax.random.split(jax.random.fold_in(key, i), 3)
     return layer.learner.init(layer.model.init(init_key, data), state_key), fit_key
@@ -107,3 +123,17 @@ def all_codes(model: Autoencoder, params: Params, data: Batch) -> dict[str, Arra
     rows = {name: a for name, a in data.items() if name in ("x", "mask", "context")}
     z = map_batches(lambda batch: codes_of(model, params, batch)["x"], rows)
     return {**{name: a for name, a in data.items() if name not in rows}, "x": z}
+
+
+def _check_layers(layers: Sequence[Layer], data: Batch, key: Key) -> None:
+    """Goes through shapes alone, so that no layer is trained below one that does not fit."""
+    num = num_examples(data)
+    batch = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in data.items()}
+    for i, layer in enumerate(layers):
+        with in_layer(i):
+            for name, value in (("epochs", layer.epochs), ("batch_size", layer.batch_size)):
+                if not isinstance(value, Integral) or value < 1:
+                    raise ValueError(f"{name} is a positive integer; got {value!r}.")
+            check_range("batch_size", layer.batch_size, 1, num)
+            state, _ = jax.eval_shape(partial(start_layer, layer, i), key, batch)
+            batch = jax.eval_shape(partial(codes_of, layer.model), state.params, batch)

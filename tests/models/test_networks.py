@@ -228,3 +228,9 @@ def test_a_tied_decoder_mirrors_an_encoder_of_ones_own():
 def test_networks_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         jaxae.mlp(**{"shape": 6, "latent_dim": 3, **options})
+
+
+@pytest.mark.parametrize("preset", [jaxae.tied, jaxae.rbm])
+def test_a_tied_net_refuses_examples_of_another_width(preset):
+    with pytest.raises(ValueError, match=r"built for examples of shape \(2, 3\).*given 8 numbers"):
+        preset((2, 3), 4).init(KEY, {"x": np.ones((2, 8), np.float32)})

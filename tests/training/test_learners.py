@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,8 @@ import jaxae
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(8, 5))
+ROWS = {"x": X.astype(np.float32)}
+PAIR = jaxae.deep(5, 2, hidden_dims=(4,), activation="tanh")
 
 
 def quadratic(params, key, batch):
@@ -80,13 +83,10 @@ def test_a_learning_rate_may_be_traced_and_swept():
 def test_the_state_keeps_its_tree_shapes_and_dtypes(steps):
     model = jaxae.tied(5, 2)
     learner = jaxae.gradient(model.loss, optax.adam(1e-2))
-    batch = {"x": X.astype(np.float32)}
-    state = first = learner.init(model.init(KEY, batch), KEY)
-    step = jax.jit(learner.step)
+    state = first = learner.init(model.init(KEY, ROWS), KEY)
     for _ in range(steps):
-        state, _ = step(state, KEY, batch)
-    specification = lambda s: jax.tree.map(lambda a: (a.shape, a.dtype), s)  # noqa: E731
-    assert specification(state) == specification(first)
+        state, _ = jax.jit(learner.step)(state, KEY, ROWS)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, first)
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state, first)), strict=True))
 
 
@@ -138,15 +138,112 @@ def test_line_searches_do_not_advance_what_is_carried():
     """L-BFGS evaluates the loss many times in a step; a running mean counts that as one."""
     model = jaxae.sparse(5, 4, sparsity_target=0.3, decay=0.9)
     learner = jaxae.gradient(model.loss, optax.lbfgs())
-    batch = {"x": X.astype(np.float32)}
-    state, step, losses = learner.init(model.init(KEY, batch), KEY), jax.jit(learner.step), []
+    state, step, losses = learner.init(model.init(KEY, ROWS), KEY), jax.jit(learner.step), []
     for n in range(1, 7):
         before = state.params
-        state, metrics = step(state, KEY, batch)
+        state, metrics = step(state, KEY, ROWS)
         losses.append(metrics["loss"])
         (carried,) = state.params["carried"].values()
         assert carried["mean_activation_steps"] == n
         if n == 1:
-            mean = model.encode(before, batch).mean(axis=0)
+            mean = model.encode(before, ROWS).mean(axis=0)
             np.testing.assert_allclose(carried["mean_activation"], mean, rtol=1e-5)
     assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize("tx", [optax.adam(1e-2), optax.lbfgs()], ids=["adam", "l-bfgs"])
+def test_what_is_frozen_stays_and_the_rest_learns_as_if_it_were_a_constant(tx):
+    """By hand: a tree without the frozen part, which the loss alone puts in again."""
+    start, learned = PAIR.init(KEY, ROWS), PAIR.init(KEY, ROWS)
+    fixed, before = learned["encoder"].pop("layer_0"), learned["encoder"]["layer_1"]["kernel"]
+    learner = jaxae.gradient(PAIR.loss, tx, frozen=("encoder/layer_0",))
+    state, opt_state = learner.init(start, KEY), tx.init(learned)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state.opt_state, opt_state)
+
+    def value_fn(learned):
+        whole = {**learned, "encoder": {**learned["encoder"], "layer_0": fixed}}
+        return PAIR.loss(whole, KEY, ROWS)[0]
+
+    for _ in range(3):
+        state, metrics = learner.step(state, KEY, ROWS)
+        value, grad = jax.value_and_grad(value_fn)(learned)
+        updates, opt_state = optax.with_extra_args_support(tx).update(
+            grad, opt_state, learned, value=value, grad=grad, value_fn=value_fn
+        )
+        learned = optax.apply_updates(learned, updates)
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+    assert not np.allclose(learned["encoder"]["layer_1"]["kernel"], before, atol=1e-3)
+    chex.assert_trees_all_equal(state.params["encoder"].pop("layer_0"), fixed)
+    chex.assert_trees_all_close(state.params, learned, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [("encoder",), ("encoder/layer_0/kernel", "decoder/layer_1")])
+def test_subtrees_and_single_leaves_freeze_also_beside_what_is_carried_and_mapped(frozen):
+    model = jaxae.sparse(5, 4, hidden_dims=(3,), decay=0.9)
+    learner = jaxae.gradient(model.loss, optax.adamw(1e-2, weight_decay=0.1), frozen=frozen)
+
+    def train(key):
+        start = learner.init(model.init(key, ROWS), key)
+        state, _ = learner.step(learner.step(start, key, ROWS)[0], key, ROWS)
+        return start.params, state.params
+
+    trained = jax.jit(jax.vmap(train))(keys := jax.random.split(KEY, 2))
+    alone = jax.tree.map(lambda *a: np.stack(a), *map(train, keys))
+    chex.assert_trees_all_close(trained, alone, rtol=1e-4, atol=1e-6)
+    before = dict(jax.tree_util.tree_leaves_with_path(trained[0]))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trained[1]):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert np.array_equal(leaf, before[path]) == name.startswith(frozen), name
+    assert np.all(trained[1]["carried"]["penalties_0"]["mean_activation_steps"] == 2)
+
+
+def test_paths_that_freeze_nothing_or_everything_are_refused():
+    for model, frozen, message in (
+        (PAIR, "encoder", r"sequence of paths, such as \('encoder',\)"),
+        (PAIR, ("encoder/layer_2",), r"at 'layer_2' there is \['layer_0', 'layer_1'\]"),
+        (PAIR, ("encoder/layer_0/kernel/x",), "no further parts"),
+        (PAIR, ("encoder/",), "There is no 'encoder/'"),
+        (jaxae.sparse(5, 4, decay=0.9), ("encoder", "decoder"), "nothing is left to learn"),
+    ):
+        learner = jaxae.gradient(model.loss, optax.adam(1e-2), frozen=frozen)
+        with pytest.raises(ValueError, match=message):
+            learner.init(model.init(KEY, ROWS), KEY)
+
+
+def test_a_restarted_step_is_so_many_steps_of_a_fresh_optimiser_by_the_same_key():
+    model = jaxae.denoising(5, 3, noise_level=0.5)
+    learner = jaxae.gradient(model.loss, optax.adam(1e-2))
+    often, expected = jaxae.restarted(learner, 3), model.init(KEY, ROWS)
+    state = often.init(expected, KEY)
+    for i in range(2):
+        state, metrics = jax.jit(often.step)(state, jax.random.key(i), ROWS)
+        fresh = learner.init(expected, KEY)
+        for _ in range(3):
+            fresh, last = learner.step(fresh, jax.random.key(i), ROWS)
+        expected = fresh.params
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
+        chex.assert_trees_all_close((state, metrics), (fresh, last), rtol=1e-5, atol=1e-6)
+    for steps in (0, 2.5):
+        with pytest.raises(ValueError, match=f"steps is a positive integer; got {steps}"):
+            jaxae.restarted(learner, steps)
+
+
+def test_restarted_line_searches_on_large_batches_come_near_the_least_squares():
+    """Far nearer than as many steps of descent at the inverse of the largest curvature."""
+    rng = np.random.default_rng(1)
+    x = (rng.normal(size=(400, 6)) * np.geomspace(1, 5, 6)).astype(np.float32)
+    data = {"x": x, "y": (x @ rng.normal(size=6) + rng.normal(size=400)).astype(np.float32)}
+
+    def loss(params, key, batch):
+        value = jnp.mean((batch["x"] @ params - batch["y"]) ** 2)
+        return value, {"loss": value}
+
+    def final(tx):
+        learner = jaxae.restarted(jaxae.gradient(loss, tx), 3)
+        start = learner.init(jnp.zeros(6), KEY)
+        fitted, _ = jaxae.fit(learner, start, data, KEY, epochs=2, batch_size=200)
+        return loss(fitted.params, KEY, data)[0]
+
+    least = np.linalg.lstsq(x, data["y"])[1][0] / 400
+    rate = 0.5 / np.linalg.eigvalsh(x.T @ x / 400).max()
+    assert least < final(optax.lbfgs()) < 1.05 * least < 1.5 * least < final(optax.sgd(rate))
