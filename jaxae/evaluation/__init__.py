@@ -4,6 +4,13 @@ from jaxae.base import map_batches as map_batches
 from jaxae.evaluation.baselines import mean_baseline as mean_baseline
 from jaxae.evaluation.baselines import pca_baseline as pca_baseline
 from jaxae.evaluation.baselines import principal_angles as principal_angles
+from jaxae.evaluation.boltzmann import PartitionEstimate as PartitionEstimate
+from jaxae.evaluation.boltzmann import annealed_importance_sampling as annealed_importance_sampling
+from jaxae.evaluation.boltzmann import log_likelihood as log_likelihood
+from jaxae.evaluation.boltzmann import log_partition as log_partition
+from jaxae.evaluation.boltzmann import pseudo_log_likelihood as pseudo_log_likelihood
+from jaxae.evaluation.boltzmann_plots import fantasies as fantasies
+from jaxae.evaluation.boltzmann_plots import fantasy_grid as fantasy_grid
 from jaxae.evaluation.classification import accuracy as accuracy
 from jaxae.evaluation.classification import accuracy_interval as accuracy_interval
 from jaxae.evaluation.contraction import contraction_ratio as contraction_ratio

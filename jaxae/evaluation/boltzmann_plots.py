@@ -48,7 +48,7 @@ def fantasies(
 
     >>> import jaxae
     >>> params = jaxae.rbm(6, 3).init(jax.random.key(0), {"x": jnp.ones((1, 6))})
-    >>> fantasies(rbm_energy(), params, jax.random.key(1), 4, 5, 10).shape
+    >>> fantasies(jaxae.rbm_energy(), params, jax.random.key(1), 4, 5, 10).shape
     (4, 5, 6)
     """
     numbers = {"rows": rows, "columns": columns, "steps_between": steps_between}

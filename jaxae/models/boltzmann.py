@@ -39,16 +39,16 @@ class Energy(NamedTuple):
         free_energy: `(params, batch) -> -log Σ_h exp(-E(x, h))`, `(n,)`, in nats.
         hidden: `(params, v) -> E[h | v]`, `(n, latent_dim)`.
         visible: `(params, h) -> E[v | h]`, `(n, d)`.
-        gibbs: `(params, key, v, steps) -> (mean, v)`: after so many steps of sampling all
-            hidden and then all visible units, the visible units, and before these were
-            sampled their means.
+        gibbs: `(params, key, v, steps, observed=None) -> (mean, v)`: after so many steps of
+            sampling all hidden and then all visible units, the visible units, and before these
+            were sampled their means; where `observed`, of v's shape, is 0 both are 0.
         start: `(params, key, n) -> v`, rows of random visible units to begin with.
     """
 
     free_energy: Callable[[Params, Batch], Array]
     hidden: Callable[[Params, Array], Array]
     visible: Callable[[Params, Array], Array]
-    gibbs: Callable[[Params, Key, Array, int], tuple[Array, Array]]
+    gibbs: Callable[..., tuple[Array, Array]]
     start: Callable[[Params, Key, int], Array]
 
 
@@ -96,20 +96,19 @@ def rbm_energy(visible: Units = "bernoulli", hidden: Units = "bernoulli") -> Ene
         own = v_kind.base(v) - v * weights(params)[2]
         return jnp.sum(own, axis=1) - jnp.sum(h_kind.log_partition(inputs), axis=1)
 
-    def once(params: Params, key: Key, v: Array) -> tuple[Array, Array]:
-        h_key, v_key = jax.random.split(key)
-        h = h_kind.likelihood.sample(h_key, to_hidden(params, v))
-        out = to_visible(params, h)
-        return v_kind.likelihood.mean(out), v_kind.likelihood.sample(v_key, out)
+    def gibbs(
+        params: Params, key: Key, v: Array, steps: int, observed: Array | None = None
+    ) -> tuple[Array, Array]:
+        def once(i: Any, now: tuple[Array, Array]) -> tuple[Array, Array]:
+            h_key, v_key = jax.random.split(jax.random.fold_in(key, i))
+            h = h_kind.likelihood.sample(h_key, to_hidden(params, now[1]))
+            out = to_visible(params, h)
+            both = v_kind.likelihood.mean(out), v_kind.likelihood.sample(v_key, out)
+            return both if observed is None else (both[0] * observed, both[1] * observed)
 
-    def gibbs(params: Params, key: Key, v: Array, steps: int) -> tuple[Array, Array]:
         # the first step stands alone, so that XLA computes its inputs once with those of others
-        state = once(params, jax.random.fold_in(key, 0), v)
-        if steps == 1:
-            return state
-        return jax.lax.fori_loop(
-            1, steps, lambda i, now: once(params, jax.random.fold_in(key, i), now[1]), state
-        )
+        state = once(0, (v, v))
+        return state if steps == 1 else jax.lax.fori_loop(1, steps, once, state)
 
     def start(params: Params, key: Key, n: int) -> Array:
         bias = weights(params)[2]
@@ -181,14 +180,17 @@ def rbm(
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
         chain_key, model_key = jax.random.split(key)
         v = _rows(batch)
+        ones = {**batch, "x": jnp.ones(np.shape(batch["x"]), v.dtype)}
+        seen = None if batch.get("mask") is None else _rows(ones)
         fixed = jax.lax.stop_gradient(params)
-        mean, after = energy.gibbs(fixed, chain_key, v, 1)
-        gap = where_observed(batch, (v - mean).reshape(np.shape(batch["x"])))
+        mean, after = energy.gibbs(fixed, chain_key, v, 1, seen)
+        gap = v - mean
         if cd_steps > 1:
-            mean, _ = energy.gibbs(fixed, jax.random.fold_in(chain_key, 1), after, cd_steps - 1)
+            key = jax.random.fold_in(chain_key, 1)
+            mean, _ = energy.gibbs(fixed, key, after, cd_steps - 1, seen)
         own = model.loss(params, model_key, batch)[1]
-        after = mean.reshape(np.shape(batch["x"]))
-        total, metrics = contrast(energy, params, batch, {**batch, "x": after}, own)
+        chains = {"x": mean.reshape(np.shape(batch["x"]))}
+        total, metrics = contrast(energy, params, batch, chains, own)
         return total, {**metrics, "squared_error": jnp.sum(gap**2) / len(v)}
 
     def sample(params: Params, key: Key, n: int) -> Array:

@@ -31,7 +31,8 @@ def persistent(
 
     They start at random and follow the model while it learns slowly, and so come closer to
     its own distribution than chains that start anew from each batch. The learning rate should
-    be small and fall to zero.
+    be small and fall to zero, under `momentum_sgd` or plain descent: Adam, which divides by
+    the noise of the chains, ends farther off.
 
     Args:
         model: an `rbm`; its penalties are kept, its own chains are not run.
@@ -50,7 +51,7 @@ def persistent(
     ((10, 6), ['free_energy', 'loss', 'penalty'])
 
     Raises:
-        ValueError: a number below 1; at `init`, parameters of no `rbm`.
+        ValueError: a number below 1; at `init`, parameters of no `rbm`; a batch with a mask.
     """
     energy = rbm_energy() if energy is None else energy
     check_range("num_chains", num_chains, 1)
@@ -66,6 +67,11 @@ def persistent(
         return contrast(energy, params, batch, {"x": rows}, own)
 
     def step(state: ChainState, key: Key, batch: Batch) -> tuple[ChainState, Metrics]:
+        if batch.get("mask") is not None:
+            raise ValueError(
+                "Persistent chains have all units, so batches must, too: leave mask out, or learn "
+                "by contrastive divergence, with gradient(model.loss, tx)."
+            )
         chain_key, loss_key = jax.random.split(key)
         chains = energy.gibbs(state.params, chain_key, state.chains, steps)[1]
         state = state._replace(chains=chains)

@@ -111,3 +111,80 @@ def test_an_update_without_parameters_is_refused():
     params = {"w": jnp.ones((2, 2))}
     with pytest.raises(ValueError, match="needs the parameters"):
         tx.update(params, tx.init(params))
+
+
+COST = 0.02
+RATES = {"number": 0.1, "schedule": optax.linear_schedule(0.1, 0.02, 4)}
+MOMENTA = {"number": 0.5, "schedule": optax.piecewise_constant_schedule(0.5, {3: 1.8})}
+
+
+def by_hand(params, gradients, rates, momenta, cost=COST):
+    """Steps v <- m v + g + cost · kernel by -rate · v each; only kernels have a cost."""
+    v = dict.fromkeys(params, 0.0)
+    for g, rate, m in zip(gradients, rates, momenta, strict=True):
+        for name in params:
+            decay = cost if name == "kernel" else 0.0
+            v[name] = m * v[name] + g[name] + decay * params[name]
+        params = {name: params[name] - rate * v[name] for name in params}
+    return params
+
+
+def stepped(tx, params, gradients):
+    state = tx.init(params)
+    for grads in gradients:
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def layer(rng):
+    return {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("momentum", MOMENTA)
+def test_momentum_follows_the_recursion_and_kernels_alone_have_a_cost(rate, momentum, x64):
+    rng = np.random.default_rng(0)
+    params, gradients = layer(rng), [layer(rng) for _ in range(6)]
+    rates = [0.1] * 6 if rate == "number" else [0.1, 0.08, 0.06, 0.04, 0.02, 0.02]
+    momenta = [0.5] * 6 if momentum == "number" else [0.5, 0.5, 0.5, 0.9, 0.9, 0.9]
+    tx = jaxae.momentum_sgd(RATES[rate], MOMENTA[momentum], weight_cost=COST)
+    nest = lambda a: {"encoder": {"layer_0": a}}  # noqa: E731
+    given = stepped(tx, nest(params), [nest(g) for g in gradients])["encoder"]["layer_0"]
+    wanted = by_hand(params, gradients, rates, momenta)
+    for name in params:
+        np.testing.assert_allclose(given[name], wanted[name], rtol=1e-6, atol=1e-7)
+    free = by_hand(params, gradients, rates, momenta, cost=0.0)
+    np.testing.assert_allclose(given["bias"], free["bias"], rtol=1e-6, atol=1e-7)
+    assert np.abs(given["kernel"] - free["kernel"]).max() > 1e-3
+
+
+def test_a_sweep_over_rates_momenta_and_costs_steps_each_as_if_alone():
+    rng = np.random.default_rng(1)
+    params, gradients = layer(rng), [layer(rng) for _ in range(4)]
+    settings = np.array([[0.0, 0.5, 0.0], [0.1, 0.0, 0.1], [0.2, 0.9, 0.01]], np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def sweep(setting):
+        rate, momentum, cost = setting
+        return stepped(jaxae.momentum_sgd(rate, momentum, weight_cost=cost), params, gradients)
+
+    swept = sweep(settings)
+    for i, (rate, momentum, cost) in enumerate(settings):
+        wanted = by_hand(params, gradients, [rate] * 4, [momentum] * 4, cost)
+        for name in params:
+            np.testing.assert_allclose(swept[name][i], wanted[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"momentum": 1.0}, r"momentum must lie in \[0.0, 1.0\); got 1.0"),
+        ({"momentum": -0.1}, "momentum must lie in"),
+        ({"weight_cost": -1e-4}, "weight_cost must lie in"),
+    ],
+)
+def test_momentum_and_cost_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        jaxae.momentum_sgd(0.1, **options)
