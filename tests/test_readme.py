@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import jaxae
-from jaxae.models import sparse_variants, variants
+from jaxae.models import boltzmann, sparse_variants, variants
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(first, names)
     assert names["z"].shape == (360, 16)
@@ -24,6 +24,10 @@ def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys)
     exec(second, names)
     assert names["result"].stopped in ("finished", "early")
     assert (tmp_path / "runs" / "mine" / "metrics.jsonl").exists()
+    capsys.readouterr()
+    exec(third, names)
+    accuracy = float(re.search(r"'accuracy': Array\(([\d.]+)", capsys.readouterr().out)[1])
+    assert accuracy > 0.85
 
 
 def test_the_first_example_is_about_twenty_lines():
@@ -41,6 +45,7 @@ def test_every_variant_is_in_the_table_and_every_name_in_the_table_exists():
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
     ]
+    public += [boltzmann.rbm.__name__]
     assert sorted(named) == sorted(public)
     assert all(callable(getattr(jaxae, name)) for name in named)
 
