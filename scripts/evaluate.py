@@ -5,14 +5,19 @@ python scripts/evaluate.py runs/denoising-digits-1
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import tyro
 
+import stack_configs
+import stack_reports
 from configs import from_json, variant_of
+from jaxae.base import Params
 from jaxae.training.checkpoints import open_checkpoints, restore
 from jaxae.training.folders import read_config
 from reports import load_splits, report
+from stack_phases import Phase, chain, plan
 
 
 def evaluate(run: tyro.conf.Positional[Path], data_dir: str | None = None) -> None:
@@ -22,21 +27,50 @@ def evaluate(run: tyro.conf.Positional[Path], data_dir: str | None = None) -> No
         run: Folder of the run.
         data_dir: Folder of tensorflow-datasets; TFDS_DATA_DIR or its own default otherwise.
     """
-    config = from_json(read_config(run), data_dir=data_dir)
+    values = read_config(run)
+    if values.get("variant") == stack_configs.KIND:
+        evaluate_stack(run, stack_configs.from_json(values, data_dir=data_dir))
+        return
+    config = from_json(values, data_dir=data_dir)
     splits = load_splits(config)
     model = config.build(splits.sample, config.steps(len(splits.train["x"])))
     row = {"x": splits.sample["x"][:1]}
     like = jax.eval_shape(model.init, jax.random.key(0), row)
-    manager = open_checkpoints(run / "checkpoints", write=False)
-    saved = restore(manager, best=like)
-    manager.close()
-    if not saved:
-        raise ValueError(f"{run} has no checkpoint yet.")
+    saved = _saved(run, best=like)
     tables = report(run, config, model, saved["best"], splits)
     print(f"{variant_of(config)} on {config.data}: {splits.describe()}")
     print(f"Test rows; best parameters among {saved['epoch']} epochs.")
     print(tables)
     print(f"\nFigures and summary.json: {run}")
+
+
+def evaluate_stack(run: Path, config: stack_configs.Stack) -> None:
+    """The same for a pretraining, of the checkpoints of its phases."""
+    splits = load_splits(cast(Any, config))
+
+    def fetch(phase: Phase) -> Params:
+        like = {"best": phase.state.params} if phase.take_best else {"state": phase.state}
+        saved = _saved(run / phase.name, **like)
+        if saved["epoch"] < phase.epochs:
+            raise ValueError(
+                f"{phase.title} has {saved['epoch']} of {phase.epochs} epochs: "
+                f"give the same command of pretrain.py with --resume --folder {run}"
+            )
+        return saved["best"] if phase.take_best else saved["state"].params
+
+    tables = stack_reports.report(run, config, chain(plan(config, splits), fetch), splits)
+    print(f"{config.describe(splits.train)} on {config.data}: {splits.describe()}")
+    print(f"\n{tables}\n\nFigures and summary.json: {run}")
+
+
+def _saved(run: Path, **like: Any) -> dict[str, Any]:
+    """What the checkpoint in a run's folder has, in the structure of the trees given."""
+    manager = open_checkpoints(run / "checkpoints", write=False)
+    saved = restore(manager, **like)
+    manager.close()
+    if not saved:
+        raise ValueError(f"{run} has no checkpoint yet.")
+    return saved
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _figures(
     return {
         "reconstructions": evaluation.image_rows(images, shape),
         "filters": evaluation.filters(kernel, shape),
-        "curves": evaluation.curves(_history(read_rows(folder / "metrics.jsonl"))),
+        "curves": evaluation.curves(history_of(read_rows(folder / "metrics.jsonl"))),
         "codes": evaluation.codes_2d(z, test.get("y")),
     }
 
@@ -122,7 +122,7 @@ def _directions(model: Autoencoder, params: Params, sample: Batch, x: Array) -> 
     )
 
 
-def _history(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+def history_of(rows: list[dict[str, float]]) -> dict[str, list[float]]:
     """The curves worth drawing: neither times, nor zeros, nor a part that is all of the loss."""
     history = {name: [row[name] for row in rows] for name in rows[0] if name != "seconds"}
     return {

@@ -1,6 +1,8 @@
 """Options that variants share, and what they make of them: parts, and an optimiser."""
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import optax
@@ -18,8 +20,8 @@ CORRUPTIONS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Common:
-    """Options of every variant."""
+class DataOptions:
+    """Which rows are trained on, chosen by and tested on."""
 
     data: str = "digits"
     """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a file:
@@ -38,6 +40,40 @@ class Common:
     """Scale each feature by the statistics of the training rows."""
     validation_fraction: float = 0.1
     """Share of the training rows, unless streamed, held out to choose the best epoch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run lies and how it goes on, and its randomness."""
+
+    seed: int = 0
+    """Of the split, the initialisation, the order and the noise."""
+
+    folder: str | None = None
+    """Folder of the run; by default a fresh one in runs/."""
+    resume: bool = False
+    """Go on with the run in --folder (by default the newest of this variant and data)."""
+    checkpoint_seconds: float = 10.0
+    """Least time between two checkpoints."""
+
+    NOT_CONFIGURATION: ClassVar = ("folder", "resume", "checkpoint_seconds", "data_dir")
+
+    def run_folder(self, name: str, data: str) -> Path:
+        """The folder given, or the first free name (for a resume: the last one taken) in runs/."""
+        if self.folder is not None:
+            return Path(self.folder)
+        path = Path(data.replace(":", "-"))
+        plain = (re.sub(r"[^\w.-]+", "-", n).strip("-.") for n in (path.stem, path.parent.name))
+        stem = f"{name}-{next(filter(None, plain), 'data')}"
+        number = 1
+        while Path("runs", f"{stem}-{number}").exists():
+            number += 1
+        return Path("runs", f"{stem}-{max(1, number - 1) if self.resume else number}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """The code, its likelihood, and one fit of all parameters at once."""
 
     latent_dim: int = 16
     """Width of the code."""
@@ -62,17 +98,12 @@ class Common:
     """How the learning rate changes over the run."""
     patience: int | None = None
     """Stop after so many epochs without a better validation loss."""
-    seed: int = 0
-    """Of the split, the initialisation, the order and the noise."""
 
-    folder: str | None = None
-    """Folder of the run; by default a fresh one in runs/."""
-    resume: bool = False
-    """Go on with the run in --folder (by default the newest of this variant and data)."""
-    checkpoint_seconds: float = 10.0
-    """Least time between two checkpoints."""
 
-    NOT_CONFIGURATION: ClassVar = ("folder", "resume", "checkpoint_seconds", "data_dir")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common(RunOptions, FitOptions, DataOptions):
+    """Options of every variant."""
+
     MONITOR: ClassVar = "validation_loss"
     """The metric whose lowest value marks the best epoch."""
     MEASURES: ClassVar[Literal["", "sparsity", "contraction"]] = ""

@@ -9,7 +9,6 @@ python scripts/train.py denoising --data table.csv --label species --scale stand
 python scripts/train.py top-k --data 'activations/*.npy' --latent-dim 4096 --k 32 --epochs 1
 """
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ def train(config: Common) -> Path:
     """Trains, evaluates and draws what the configuration says; returns the run's folder."""
     start = time.perf_counter()
     splits = load_splits(config)
-    folder = _folder(config)
+    folder = config.run_folder(variant_of(config), config.data)
     print(f"{variant_of(config)} on {config.data}: {splits.describe()}", flush=True)
 
     examples = len(splits.train["x"])
@@ -92,19 +91,6 @@ def _advance(
     return jaxae.over_batches(
         learner, shuffled, key, evaluate=lambda params: compiled(params, validation)
     )
-
-
-def _folder(config: Common) -> Path:
-    """The folder given, or the first free name (for a resume: the last one taken) in runs/."""
-    if config.folder is not None:
-        return Path(config.folder)
-    path = Path(config.data.replace(":", "-"))
-    plain = (re.sub(r"[^\w.-]+", "-", name).strip("-.") for name in (path.stem, path.parent.name))
-    stem = f"{variant_of(config)}-{next(filter(None, plain), 'data')}"
-    number = 1
-    while Path("runs", f"{stem}-{number}").exists():
-        number += 1
-    return Path("runs", f"{stem}-{max(1, number - 1) if config.resume else number}")
 
 
 def main() -> None:

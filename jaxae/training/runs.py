@@ -55,6 +55,7 @@ def run(
     resume: bool = False,
     checkpoint_seconds: float = 10.0,
     progress: bool | None = None,
+    title: str = "",
 ) -> Run:
     """Trains epoch by epoch and keeps in `folder` what is needed to look at it and to go on.
 
@@ -76,6 +77,7 @@ def run(
         resume: go on with the run in `folder`.
         checkpoint_seconds: the least time between two checkpoints.
         progress: show a bar; None shows it on a terminal only.
+        title: in front of the bar.
 
     Raises:
         ValueError: the folder has a run and `resume` is False, or none and it is True; the
@@ -95,7 +97,7 @@ def run(
         log = stack.enter_context(open(folder / "metrics.jsonl", "a"))
         if rows:
             _check_monitor(monitor, rows[-1], saved["monitor"])
-        bar = stack.enter_context(_bar(epochs, len(rows), progress))
+        bar = stack.enter_context(_bar(epochs, len(rows), progress, title))
         saved_epoch, saved_at = len(rows), time.monotonic()
         try:
             while (stopped := _why_stop(rows, epochs, monitor, patience, interrupted)) is None:
@@ -190,11 +192,12 @@ def _all_finite(params: Params) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(a)) for a in floats]))
 
 
-def _bar(epochs: int, done: int, progress: bool | None) -> Any:
+def _bar(epochs: int, done: int, progress: bool | None, title: str) -> Any:
     from tqdm import tqdm
 
     hide = None if progress is None else not progress
-    return tqdm(total=epochs, initial=done, unit="epoch", disable=hide, dynamic_ncols=True)
+    bar = {"total": epochs, "initial": done, "unit": "epoch", "desc": title or None}
+    return tqdm(**bar, disable=hide, dynamic_ncols=True)
 
 
 @contextmanager

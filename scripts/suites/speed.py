@@ -54,10 +54,10 @@ def epoch(quick: bool) -> Outcome:
     peers = list(TORCH) if find_spec("torch") else []
     seconds, first = take_turns([OURS, BARE, *peers], 3 if quick else 20)
     measured = {f"{name}: s per epoch": values for name, values in seconds.items()}
-    measured[f"{OURS} / {BARE}"] = _ratios(seconds, OURS, BARE)
+    measured[f"{OURS} / {BARE}"] = ratios(seconds, OURS, BARE)
     holds = float(np.median(measured[f"{OURS} / {BARE}"])) <= 1.15
     for peer in peers:
-        measured[f"{peer} / {OURS}"] = _ratios(seconds, peer, OURS)
+        measured[f"{peer} / {OURS}"] = ratios(seconds, peer, OURS)
     if peers:
         fastest = min(peers, key=lambda peer: float(np.median(seconds[peer])))
         holds = holds and float(np.median(measured[f"{fastest} / {OURS}"])) >= 1.3
@@ -77,7 +77,7 @@ def denoising(quick: bool) -> Outcome:
     noisy = ["jaxae, masking 0.3", "jaxae, Gaussian 0.5"]
     seconds, first = take_turns([OURS, *noisy], 3 if quick else 20)
     measured = {f"{name}: s per epoch": values for name, values in seconds.items()}
-    ratios = {f"{name} / plain": _ratios(seconds, name, OURS) for name in noisy}
+    ratios = {f"{name} / plain": ratios(seconds, name, OURS) for name in noisy}
     return Outcome(
         {**measured, **ratios},
         reference="the plain epoch of the same network",
@@ -100,7 +100,7 @@ def _ask(worker: subprocess.Popen[str], line: str | None) -> Any:
     return json.loads(answer)
 
 
-def _ratios(seconds: dict[str, list[float]], top: str, bottom: str) -> list[float]:
+def ratios(seconds: dict[str, list[float]], top: str, bottom: str) -> list[float]:
     """The ratio of each round."""
     return [a / b for a, b in zip(seconds[top], seconds[bottom], strict=True)]
 

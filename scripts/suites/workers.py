@@ -15,6 +15,7 @@ from typing import Any
 
 WIDTHS = (784, 300, 150, 300, 784)
 ROWS, BATCH, RATE, TIMES = 20_000, 150, 1e-3, 3
+RBM_ROWS = 5_000
 
 
 def images() -> Any:
@@ -95,6 +96,56 @@ def torch_epoch(compiled: bool) -> Callable[[], Any]:
     return epoch
 
 
+def binary_images() -> Any:
+    """5,000 images with pixels 0 or 1."""
+    return (images()[:RBM_ROWS].reshape(RBM_ROWS, -1) > 127).astype("float32")
+
+
+def rbm_epoch(units: int, batch_size: int) -> Callable[[], Any]:
+    """One epoch of `fit` of CD-1 with momentum."""
+    import jax
+
+    import jaxae
+
+    data = {"x": jax.numpy.asarray(binary_images())}
+    model = jaxae.rbm(data["x"].shape[1:], units)
+    learner = jaxae.gradient(model.loss, jaxae.momentum_sgd(0.05, 0.5))
+    state = learner.init(model.init(jax.random.key(0), data), jax.random.key(1))
+    epoch = jax.jit(partial(jaxae.fit, learner, epochs=1, batch_size=batch_size))
+    return lambda: jax.block_until_ready(epoch(state, data, jax.random.key(2)))
+
+
+def rbm_products(units: int, batch_size: int) -> Callable[[], Any]:
+    """The five matrix products of that epoch alone: up, down, up, and the two of the gradient."""
+    import jax
+
+    kernel = 0.01 * jax.random.normal(jax.random.key(0), (WIDTHS[0], units))
+    x = 1e-3 * jax.random.normal(jax.random.key(1), (batch_size, WIDTHS[0]))
+
+    def step(kernel: jax.Array, _: None) -> tuple[jax.Array, None]:
+        h = x @ kernel
+        down = h @ kernel.T
+        return x.T @ h - down.T @ (down @ kernel), None
+
+    @jax.jit
+    def epoch(kernel: jax.Array) -> jax.Array:
+        return jax.lax.scan(step, kernel, length=RBM_ROWS // batch_size)[0]
+
+    return lambda: jax.block_until_ready(epoch(kernel))
+
+
+def sklearn_rbm(units: int, batch_size: int) -> Callable[[], Any]:
+    """The same epoch in scikit-learn, whose contrastive divergence is persistent."""
+    from sklearn.neural_network import BernoulliRBM
+
+    x = binary_images()
+    rbm = BernoulliRBM(units, learning_rate=0.05, batch_size=batch_size, n_iter=1, random_state=0)
+    return lambda: rbm.fit(x)
+
+
+RBM_WORKERS = {"rbm": rbm_epoch, "products": rbm_products, "sklearn": sklearn_rbm}
+RBM_CASES = ((500, 10), (500, 100), (64, 10), (256, 10))
+
 WORKERS: dict[str, Callable[[], Callable[[], Any]]] = {
     "jaxae": jaxae_epoch,
     "jaxae, masking 0.3": partial(jaxae_epoch, 0.3, "masking"),
@@ -102,6 +153,11 @@ WORKERS: dict[str, Callable[[], Callable[[], Any]]] = {
     "bare products": bare_products,
     "PyTorch eager, fused Adam": partial(torch_epoch, compiled=False),
     "PyTorch compiled, fused Adam": partial(torch_epoch, compiled=True),
+    **{
+        f"{who}, {units} units, batch {size}": partial(work, units, size)
+        for who, work in RBM_WORKERS.items()
+        for units, size in RBM_CASES
+    },
 }
 
 
