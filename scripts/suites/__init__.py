@@ -1,6 +1,18 @@
 """The rows of the benchmark, by suite."""
 
-from suites import contraction, handson, jacobians, pca, resources, sparse, speed, superposition
+from suites import (
+    boltzmann,
+    contraction,
+    deep,
+    handson,
+    jacobians,
+    pca,
+    resources,
+    sparse,
+    speed,
+    stacks,
+    superposition,
+)
 from suites.rows import Row
 
 SUITES: dict[str, tuple[Row, ...]] = {
@@ -10,7 +22,10 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *contraction.ROWS,
         *sparse.ROWS,
         *superposition.ROWS,
+        *boltzmann.ROWS,
+        *deep.ROWS,
+        *stacks.ROWS,
     ),
-    "speed": (*speed.ROWS, *jacobians.ROWS),
+    "speed": (*speed.ROWS, *jacobians.ROWS, *boltzmann.SPEED_ROWS),
     "resources": resources.ROWS,
 }

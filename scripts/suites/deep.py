@@ -132,7 +132,7 @@ def mnist(quick: bool) -> Outcome:
     """784-1000-500-250-30 on MNIST."""
     plan = Plan((1000, 500, 250, 30), *((1, 1) if quick else (20, 60)), rates=(3e-3, 6e-3))
     rows, test = jaxae.load("mnist", "train"), jaxae.load("mnist", "test")
-    measured, words = compare(plan, rows, test, range(1, 2) if quick else range(1, 4))
+    measured, words = compare(plan, rows, test, range(1, 2) if quick else range(1, 3))
     pca = evaluation.pca_baseline(rows, test, 30)["squared_error"]
     mean = evaluation.mean_baseline(rows, test)["squared_error"]
     return Outcome(
@@ -150,7 +150,7 @@ def curves(quick: bool) -> Outcome:
     train_key, test_key = jax.random.split(jax.random.key(0))
     rows = {"x": np.asarray(jaxae.synthetic_images.curves(train_key, 20_000))}
     test = {"x": np.asarray(jaxae.synthetic_images.curves(test_key, 10_000))}
-    measured, words = compare(plan, rows, test, range(1, 2) if quick else range(1, 4))
+    measured, words = compare(plan, rows, test, range(1, 2) if quick else range(1, 3))
     pca = {k: evaluation.pca_baseline(rows, test, k)["squared_error"] for k in (6, 18)}
     mean = evaluation.mean_baseline(rows, test)["squared_error"]
     means = {name: float(np.mean(values)) for name, values in measured.items()}
