@@ -69,7 +69,7 @@ class KSparse(SparseLayers):
             self.latent_dim,
             k=self.k,
             start_k=self.start_k,
-            anneal_steps=steps // 2,
+            anneal_steps=0 if self.start_k is None else max(1, steps // 2),
             alpha=self.alpha,
             **self.parts(),
         )

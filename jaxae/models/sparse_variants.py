@@ -1,6 +1,6 @@
 """Sparse autoencoders by name: compositions as in `jaxae.models.variants`, with its arguments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -37,14 +37,14 @@ def sparse(
     Raises:
         ValueError: numbers out of range, or codes that are not sigmoid.
     """
-    if parts.setdefault("latent_activation", "sigmoid") not in ("sigmoid", None):
-        raise ValueError(
-            "A target activation in (0, 1) needs latent_activation='sigmoid'; got "
-            f"{parts['latent_activation']!r}. Take relu_l1 for other codes."
-        )
-    parts["latent_activation"] = "sigmoid"
+    if parts.get("networks") is dictionary:
+        raise ValueError("A dictionary has no sigmoid codes; take relu_l1, or leave networks out.")
+    if parts.get("latent_activation") not in ("sigmoid", None):
+        given = parts["latent_activation"]
+        raise ValueError(f"sparse has sigmoid codes; got {given!r}. Take relu_l1 for others.")
     own = sparsity.kl_sparsity(sparsity_target, sparsity_weight, decay)
-    return _with(deep, shape, latent_dim, [own], parts)
+    parts["penalties"] = [own, *parts.get("penalties", ())]
+    return deep(shape, latent_dim, **{**parts, "latent_activation": "sigmoid"})
 
 
 def k_sparse(
@@ -63,7 +63,7 @@ def k_sparse(
         shape: of one example.
         latent_dim: the width of the code.
         k: the number to keep.
-        start_k: the number to keep at first.
+        start_k: the number to keep at first; goes with anneal_steps.
         anneal_steps: steps over which start_k falls to k; the paper takes half the epochs.
         alpha: without training alpha * k codes are kept.
         **parts: of `deep`.
@@ -71,14 +71,15 @@ def k_sparse(
     >>> model = k_sparse(64, 256, k=10)
 
     Raises:
-        ValueError: k, start_k or alpha out of range.
+        ValueError: k, start_k or alpha out of range, or one of start_k and anneal_steps alone.
     """
-    _check_k(k, latent_dim)
-    if start_k is not None:
-        _check_k(start_k, latent_dim)
-    if not alpha >= 1.0 or anneal_steps < 0:
+    _check_k(latent_dim, k, *([] if start_k is None else [start_k]))
+    check_range("alpha", alpha, 1.0)
+    check_range("anneal_steps", anneal_steps, 0)
+    if (start_k is None) != (anneal_steps == 0):
         raise ValueError(
-            f"alpha is at least 1 and anneal_steps at least 0; got {alpha} and {anneal_steps}."
+            "start_k falls to k over anneal_steps: give both or neither; got "
+            f"start_k={start_k} and anneal_steps={anneal_steps}."
         )
     code = codes.KSparse(k, start_k, anneal_steps, alpha)
     if parts.get("networks", mlp) is mlp:
@@ -91,19 +92,15 @@ def winner_take_all(
 ) -> Autoencoder:
     """Each rectified unit keeps its largest activations over the batch (Makhzani & Frey, 2015).
 
-    Args:
-        shape: of one example.
-        latent_dim: the width of the code.
-        fraction: the share of the batch for which a unit fires, in (0, 1].
-        **parts: of `deep`.
+    The share of the batch for which a unit fires, in (0, 1], is `fraction`; the other
+    arguments are those of `deep`.
 
     >>> model = winner_take_all(64, 256, fraction=0.07)
 
     Raises:
         ValueError: a fraction out of range.
     """
-    if not 0.0 < fraction <= 1.0:
-        raise ValueError(f"fraction is a share of the batch, in (0, 1]; got {fraction}.")
+    check_range("fraction, the share of a batch,", fraction, 0.0, 1.0, open_low=True)
     if parts.get("networks", mlp) is mlp:
         parts = {"activation": "relu", "latent_activation": "relu", **parts}
     return deep(shape, latent_dim, **{"code": codes.WinnerTakeAll(fraction), **parts})
@@ -122,8 +119,7 @@ def relu_l1(
         ValueError: a concrete coefficient below 0.
     """
     own = sparsity.l1(l1_coefficient, by_decoder_norm=True)
-    parts = {"networks": dictionary, "code": codes.Rectified(), **parts}
-    return _with(deep, shape, latent_dim, [own], parts)
+    return _atoms(codes.Rectified(), shape, latent_dim, parts, own)
 
 
 def gated(
@@ -138,8 +134,7 @@ def gated(
     Raises:
         ValueError: a concrete coefficient below 0.
     """
-    parts = {"networks": dictionary, "code": codes.Gated(), **parts}
-    return _with(deep, shape, latent_dim, [sparsity.gate(l1_coefficient)], parts)
+    return _atoms(codes.Gated(), shape, latent_dim, parts, sparsity.gate(l1_coefficient))
 
 
 def jump_relu(
@@ -167,10 +162,10 @@ def jump_relu(
         ValueError: a bandwidth or threshold that is not positive, or a concrete weight below 0.
     """
     check_range("sparsity_weight", sparsity_weight, 0.0)
-    check_range("bandwidth", bandwidth, 0.0, open_low=True, open_high=True)
-    check_range("threshold", threshold, 0.0, open_low=True, open_high=True)
+    for name, value in (("bandwidth", bandwidth), ("threshold", threshold)):
+        check_range(name, value, 0.0, open_low=True, open_high=True)
     code = codes.JumpReLU(sparsity_weight, bandwidth, threshold)
-    return deep(shape, latent_dim, **{"networks": dictionary, "code": code, **parts})
+    return _atoms(code, shape, latent_dim, parts)
 
 
 def top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoencoder:
@@ -188,8 +183,7 @@ def top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoen
     Raises:
         ValueError: k out of range.
     """
-    _check_k(k, latent_dim)
-    return _revived(shape, latent_dim, k, [], {"code": codes.TopK(k), **parts})
+    return _revived(codes.TopK(k), shape, latent_dim, parts)
 
 
 def batch_top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoencoder:
@@ -202,8 +196,7 @@ def batch_top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> 
     Raises:
         ValueError: k out of range.
     """
-    _check_k(k, latent_dim)
-    return _revived(shape, latent_dim, k, [], {"code": codes.BatchTopK(k), **parts})
+    return _revived(codes.BatchTopK(k), shape, latent_dim, parts)
 
 
 def matryoshka(
@@ -216,50 +209,40 @@ def matryoshka(
 ) -> Autoencoder:
     """A `batch_top_k` whose first atoms alone reconstruct, too (Bussmann et al., 2025).
 
-    Args:
-        shape: of one example.
-        latent_dim: the number of atoms.
-        k: atoms of an example, in the mean.
-        prefixes: rising numbers of atoms that reconstruct, the last latent_dim; by default
-            a sixteenth, an eighth, ... and all.
-        **parts: as of `top_k`.
+    `prefixes` are rising numbers of atoms that reconstruct, the last latent_dim; by default a
+    sixteenth, an eighth, ... and all. The other arguments are those of `top_k`.
 
     >>> model = matryoshka(64, 256, k=8, prefixes=[64, 128, 256])
 
     Raises:
         ValueError: k or prefixes out of range.
     """
-    _check_k(k, latent_dim)
     if prefixes is None:
         prefixes = sorted({max(1, latent_dim >> i) for i in range(5)})
-    own = [sparsity.nested(prefixes)]
+    own = sparsity.nested(prefixes)
     if prefixes[-1] != latent_dim:
         raise ValueError(f"The last of prefixes is latent_dim, {latent_dim}; got {prefixes}.")
-    return _revived(shape, latent_dim, k, own, {"code": codes.BatchTopK(k), **parts})
+    return _revived(codes.BatchTopK(k), shape, latent_dim, parts, own)
 
 
 def _revived(
-    shape: Shape, latent_dim: int, k: int, own: list[Any], parts: dict[str, Any]
+    code: codes.TopK | codes.BatchTopK, shape: Shape, latent_dim: int, parts: Any, *own: Any
 ) -> Autoencoder:
     """A dictionary whose dead units are revived, by default by twice k of them at a time."""
-    aux_k = parts.pop("aux_k", min(latent_dim, 2 * k))
+    _check_k(latent_dim, code.k)
     given = {name: parts.pop(name) for name in ("aux_coefficient", "dead_after") if name in parts}
-    if aux_k:
-        own = [*own, sparsity.aux_k(aux_k, **given)]
-    return _with(deep, shape, latent_dim, own, {"networks": dictionary, **parts})
+    if aux_k := parts.pop("aux_k", min(latent_dim, 2 * code.k)):
+        own = (*own, sparsity.aux_k(aux_k, **given))
+    return _atoms(code, shape, latent_dim, parts, *own)
 
 
-def _with(
-    variant: Callable[..., Autoencoder],
-    shape: Shape,
-    latent_dim: int,
-    own: Sequence[Any],
-    parts: dict[str, Any],
-) -> Autoencoder:
-    """The variant with penalties of its own before those given."""
-    return variant(shape, latent_dim, **{**parts, "penalties": [*own, *parts.get("penalties", ())]})
+def _atoms(code: Any, shape: Shape, latent_dim: int, parts: Any, *own: Any) -> Autoencoder:
+    """A dictionary with this code, and penalties of its own before those given."""
+    parts["penalties"] = [*own, *parts.get("penalties", ())]
+    return deep(shape, latent_dim, **{"networks": dictionary, "code": code, **parts})
 
 
-def _check_k(k: int, latent_dim: int) -> None:
-    if not isinstance(k, Integral) or not 1 <= int(k) <= latent_dim:
-        raise ValueError(f"k is a number of units in [1, {latent_dim}]; got {k!r}.")
+def _check_k(latent_dim: int, *given: int) -> None:
+    for k in given:
+        if not isinstance(k, Integral) or not 1 <= int(k) <= latent_dim:
+            raise ValueError(f"k is a number of units in [1, {latent_dim}]; got {k!r}.")

@@ -82,7 +82,7 @@ def test_k_sparse_falls_evenly_from_start_k_to_k_as_training_steps():
 
 
 def test_k_sparse_with_no_start_carries_nothing():
-    assert "carried" not in jaxae.k_sparse(4, 12, k=2, anneal_steps=9).init(KEY, {"x": X})
+    assert "carried" not in jaxae.k_sparse(4, 12, k=2).init(KEY, {"x": X})
 
 
 def pre_activations(params, x):
