@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 import jaxae
+from boltzmann_configs import RBM
 from jaxae.base import Autoencoder, Batch
 from jaxae.models import variants
 from jaxae.models.jacobians import METHODS
-from options import CORRUPTIONS, Common, Layers
+from options import CORRUPTIONS, Common, Layers, Variant
 from sparse_configs import SPARSE_VARIANTS
 
 
@@ -155,7 +156,7 @@ class HigherOrderContractive(Contracting):
         )
 
 
-VARIANTS: dict[str, type[Common]] = {
+VARIANTS: dict[str, type[Variant]] = {
     "linear": Linear,
     "undercomplete": Undercomplete,
     "overcomplete": Overcomplete,
@@ -166,22 +167,23 @@ VARIANTS: dict[str, type[Common]] = {
     "stochastic-contractive": StochasticContractive,
     "higher-order-contractive": HigherOrderContractive,
     **SPARSE_VARIANTS,
+    "rbm": RBM,
 }
 
 
-def variant_of(config: Common) -> str:
+def variant_of(config: Variant) -> str:
     """The name of the variant on the command line."""
     return next(name for name, kind in VARIANTS.items() if type(config) is kind)
 
 
-def to_json(config: Common) -> dict[str, Any]:
+def to_json(config: Variant) -> dict[str, Any]:
     """What identifies the run: all but where it is kept."""
     fields = dataclasses.asdict(config)
     kept = {k: v for k, v in fields.items() if k not in config.NOT_CONFIGURATION}
     return {"variant": variant_of(config), **kept}
 
 
-def from_json(values: dict[str, Any], **others: Any) -> Common:
+def from_json(values: dict[str, Any], **others: Any) -> Variant:
     """The configuration that `to_json` wrote.
 
     Raises:

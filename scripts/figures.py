@@ -1,29 +1,32 @@
 """What the scripts draw of a run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 import jaxae
+from boltzmann_configs import RBM
 from configs import Denoising
 from jaxae import evaluation
 from jaxae.base import Array, Autoencoder, Batch, Params, as_float
 from jaxae.evaluation.arrays import image_shape
 from jaxae.training.folders import read_rows
-from options import CORRUPTIONS, Common
+from options import CORRUPTIONS, Variant
 from sparse_configs import Sparse
 
 UNITS, INPUTS, LINES, DIRECTIONS = 10, 9, 3, 6
 """How many units a figure shows, of each so many images or else lines; directions of a kind."""
+CHAINS, LOOKS = 8, 8
+"""Chains of Gibbs sampling, and how often each is looked at."""
 SPECTRUM_ROWS = 500
 COMPONENTS = 32
 """Principal components whose span holds the directions."""
 
 
 def draw(
-    folder: Path, config: Common, model: Autoencoder, params: Params, sample: Batch, test: Batch
+    folder: Path, config: Variant, model: Autoencoder, params: Params, sample: Batch, test: Batch
 ) -> dict[str, Any]:
     """The figures by name: those of every variant, and those of the kind."""
     every = _figures(folder, config, model, params, test)
@@ -31,11 +34,13 @@ def draw(
         return every | _sparse(config, model, params, test)
     if config.MEASURES == "contraction":
         return every | _contraction(config, model, params, sample, test)
+    if config.MEASURES == "boltzmann":
+        return every | _boltzmann(cast(RBM, config), params, test)
     return every
 
 
 def _figures(
-    folder: Path, config: Common, model: Autoencoder, params: Params, test: Batch
+    folder: Path, config: Variant, model: Autoencoder, params: Params, test: Batch
 ) -> dict[str, Any]:
     shape = test["x"].shape[1:]
     few = {name: a[:10] for name, a in test.items()}
@@ -48,15 +53,18 @@ def _figures(
     images["reconstruction"] = np.asarray(model.decode(params, model.encode(params, seen)))
     kernel = params["encoder"]["layer_0"]["kernel"]
     z = evaluation.codes(model, params, test)
+    history = history_of(read_rows(folder / "metrics.jsonl"))
+    if config.MEASURES == "boltzmann":  # the value of contrastive divergence misleads
+        history = {name: row for name, row in history.items() if not name.endswith("loss")}
     return {
         "reconstructions": evaluation.image_rows(images, shape),
         "filters": evaluation.filters(kernel, shape),
-        "curves": evaluation.curves(history_of(read_rows(folder / "metrics.jsonl"))),
+        "curves": evaluation.curves(history),
         "codes": evaluation.codes_2d(z, test.get("y")),
     }
 
 
-def _sparse(config: Common, model: Autoencoder, params: Params, test: Batch) -> dict[str, Any]:
+def _sparse(config: Variant, model: Autoencoder, params: Params, test: Batch) -> dict[str, Any]:
     """How active units are, and of the most active ones the atoms and the inputs."""
     shape = test["x"].shape[1:]
     z = evaluation.codes(model, params, test)
@@ -84,7 +92,7 @@ def _sparse(config: Common, model: Autoencoder, params: Params, test: Batch) -> 
 
 
 def _contraction(
-    config: Common, model: Autoencoder, params: Params, sample: Batch, test: Batch
+    config: Variant, model: Autoencoder, params: Params, sample: Batch, test: Batch
 ) -> dict[str, Any]:
     """What the encoder contracts, beside itself before training."""
     test, key = {"x": test["x"]}, jax.random.key(config.seed)
@@ -105,6 +113,15 @@ def _contraction(
     if is_image and spectra["trained"][0].any():
         figures["directions"] = _directions(model, params, sample, as_float(test["x"][0]))
     return figures
+
+
+def _boltzmann(config: RBM, params: Params, test: Batch) -> dict[str, Any]:
+    """What chains show that start at random units."""
+    key, steps = jax.random.key(config.seed), config.sample_steps
+    seen = evaluation.fantasies(config.energy(), params, key, CHAINS, LOOKS, steps_between=steps)
+    title = "Means of the visible units along chains that start at random"
+    grid = evaluation.fantasy_grid(seen, test["x"].shape[1:], steps_between=steps, title=title)
+    return {"fantasies": grid}
 
 
 def _directions(model: Autoencoder, params: Params, sample: Batch, x: Array) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import optax
 
 import jaxae
-from jaxae.base import Autoencoder, Batch
+from jaxae.base import Autoencoder, Batch, Learner
 from jaxae.models.likelihoods import Likelihood
 
 CORRUPTIONS = {
@@ -40,6 +40,21 @@ class DataOptions:
     """Scale each feature by the statistics of the training rows."""
     validation_fraction: float = 0.1
     """Share of the training rows, unless streamed, held out to choose the best epoch."""
+
+    @property
+    def note(self) -> str:
+        """What `prepare` does, in words that go on a sentence."""
+        return ""
+
+    def prepare(self, x: Any, part: int) -> Any:
+        """Scaled rows, or `Shards`, as the model is to have them.
+
+        Args:
+            x: `(n, ...)`.
+            part: 0 for training rows, 1 for validation, 2 for test.
+        """
+        del part
+        return x
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,20 +88,10 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """The code, its likelihood, and one fit of all parameters at once."""
+    """The width of the code, and one fit of all parameters at once."""
 
     latent_dim: int = 16
     """Width of the code."""
-    likelihood: Literal["gaussian", "bernoulli", "gaussian-shared", "gaussian-per-entry"] = (
-        "gaussian"
-    )
-    """p(x | code): squared error, cross-entropy, or a Gaussian with one learned scale or many."""
-    l2: float = 0.0
-    """Weight of half the squared norm of all kernels."""
-    kernel_init: str | None = None
-    """Such as he_normal or glorot_uniform; by default what suits the activation."""
-    use_bias: bool = True
-    """Whether layers have biases."""
 
     epochs: int = 300
     """Passes over the training rows."""
@@ -97,17 +102,61 @@ class FitOptions:
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
     """How the learning rate changes over the run."""
     patience: int | None = None
-    """Stop after so many epochs without a better validation loss."""
+    """Stop after so many epochs without a better one on validation rows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Common(RunOptions, FitOptions, DataOptions):
-    """Options of every variant."""
+class Variant(RunOptions, FitOptions, DataOptions):
+    """Options of every variant, and what the scripts ask of one."""
 
     MONITOR: ClassVar = "validation_loss"
     """The metric whose lowest value marks the best epoch."""
-    MEASURES: ClassVar[Literal["", "sparsity", "contraction"]] = ""
-    """What of the codes is measured and drawn beside errors and probes."""
+    MEASURES: ClassVar[Literal["", "sparsity", "contraction", "boltzmann"]] = ""
+    """What is measured and drawn beside errors and probes."""
+
+    def steps(self, examples: int) -> int:
+        """The number of steps in all, with so many training rows."""
+        return examples // self.batch_size * self.epochs
+
+    def peak(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate
+
+    def rate(self, steps: int) -> optax.ScalarOrSchedule:
+        """The learning rate over so many steps."""
+        if self.schedule == "constant":
+            return self.peak()
+        if self.schedule == "cosine":
+            return optax.cosine_decay_schedule(self.peak(), steps)
+        return optax.cosine_onecycle_schedule(max(steps, 2), self.peak())
+
+    def optimizer(self, steps: int) -> optax.GradientTransformation:
+        """Adam with the schedule over so many steps."""
+        return optax.adam(self.rate(steps))
+
+    def learner(self, model: Autoencoder, steps: int) -> Learner:
+        """How that model is trained for so many steps."""
+        return jaxae.gradient(model.loss, self.optimizer(steps))
+
+    def build(self, rows: Batch, steps: int) -> Autoencoder:
+        """The model of this configuration for examples like `rows`, trained for so many steps."""
+        raise TypeError("No variant in itself; take one of VARIANTS.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common(Variant):
+    """Options of every variant with networks and a likelihood to choose."""
+
+    likelihood: Literal["gaussian", "bernoulli", "gaussian-shared", "gaussian-per-entry"] = (
+        "gaussian"
+    )
+    """p(x | code): squared error, cross-entropy, or a Gaussian with one learned scale or many."""
+    l2: float = 0.0
+    """Weight of half the squared norm of all kernels."""
+    kernel_init: str | None = None
+    """Such as he_normal or glorot_uniform; by default what suits the activation."""
+    use_bias: bool = True
+    """Whether layers have biases."""
 
     def parts(self) -> dict[str, Any]:
         """The arguments that every preset takes; what was not given is the preset's choice."""
@@ -124,23 +173,6 @@ class Common(RunOptions, FitOptions, DataOptions):
             return jaxae.likelihoods.bernoulli()
         scales = {"gaussian-shared": "shared", "gaussian-per-entry": "per_entry"}
         return jaxae.likelihoods.gaussian(scales.get(self.likelihood, 1.0))
-
-    def steps(self, examples: int) -> int:
-        """The number of steps in all, with so many training rows."""
-        return examples // self.batch_size * self.epochs
-
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
-        """Adam with the schedule over so many steps."""
-        rates: dict[str, Any] = {
-            "constant": lambda: self.learning_rate,
-            "cosine": lambda: optax.cosine_decay_schedule(self.learning_rate, steps),
-            "onecycle": lambda: optax.cosine_onecycle_schedule(max(steps, 2), self.learning_rate),
-        }
-        return optax.adam(rates[self.schedule]())
-
-    def build(self, rows: Batch, steps: int) -> Autoencoder:
-        """The model of this configuration for examples like `rows`, trained for so many steps."""
-        raise TypeError("Common is no variant; take one of VARIANTS.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

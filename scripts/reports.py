@@ -3,24 +3,29 @@
 import glob
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 
 import jaxae
+from boltzmann_configs import RBM
 from figures import draw
 from jaxae import evaluation
-from jaxae.base import Autoencoder, Batch, Params
+from jaxae.base import Autoencoder, Batch, Key, Params
 from jaxae.data import Scaler, Shards
 from jaxae.data.files import SUFFIXES
 from jaxae.training.folders import write_text
-from options import Common
+from options import Variant
 
 MOST = 10_000
 """Rows of shards in memory for each of validation, test, and what is fitted beside the model."""
 BLOCKS = 16
 DPI = 150
+BITS = 10
+"""Of a row, for its pseudo-likelihood."""
+ENUMERATED = 20
+"""Binary units on one side up to which log Z is summed exactly."""
 LINEAR_PARTS = {"sigmoid": (0.05, 0.95), "tanh": (-0.9, 0.9)}
 """Between which codes a bounded activation is not saturated."""
 SPARSITY = ("l0", "fvu", "dead_fraction", "mean_activation", "relative_reconstruction_bias")
@@ -37,6 +42,7 @@ class Splits(NamedTuple):
         test: in memory.
         sample: training rows in memory: all, or of shards at most 10,000.
         scaler: what has scaled all rows in memory, and is yet to scale those of shards.
+        note: what else was done to them, in words that go on a sentence.
     """
 
     train: Batch
@@ -44,19 +50,20 @@ class Splits(NamedTuple):
     test: Batch
     sample: Batch
     scaler: Scaler | None
+    note: str
 
     def describe(self) -> str:
         """The sizes in words."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sizes = ", ".join(f"{len(part['x']):,} {name}" for name, part in parts.items())
-        return f"{sizes} examples of shape {self.train['x'].shape[1:]}"
+        return f"{sizes} examples of shape {self.train['x'].shape[1:]}{self.note}"
 
     def scaled(self, x: np.ndarray) -> np.ndarray:
         """Rows of shards as the others are."""
         return x if self.scaler is None else self.scaler.apply(x)
 
 
-def load_splits(config: Common) -> Splits:
+def load_splits(config: Variant) -> Splits:
     """Loads, splits and scales the data of a configuration; leaves shards in their files."""
     path = Path(config.data).expanduser()
     if path.is_dir() or (glob.has_magic(config.data) and not path.is_file()):
@@ -65,16 +72,20 @@ def load_splits(config: Common) -> Splits:
     else:
         train, validation, test = _load(config)
         sample = train
-    if config.scale == "none":
-        return Splits(train, validation, test, sample, None)
-    scaler = jaxae.fit_scaler(sample["x"], config.scale)
-    few, validation, test = (
-        {**part, "x": scaler.apply(part["x"])} for part in (sample, validation, test)
-    )
-    return Splits(few if train is sample else train, validation, test, few, scaler)
+    scaler = None if config.scale == "none" else jaxae.fit_scaler(sample["x"], config.scale)
+
+    def seen(part: Batch, number: int) -> Batch:
+        x = part["x"]
+        if scaler is not None and not isinstance(x, Shards):
+            x = scaler.apply(x)
+        return {**part, "x": config.prepare(x, number)}
+
+    few = seen(sample, 0)
+    rows = few if train is sample else seen(train, 0)
+    return Splits(rows, seen(validation, 1), seen(test, 2), few, scaler, config.note)
 
 
-def _load(config: Common) -> tuple[Batch, Batch, Batch]:
+def _load(config: Variant) -> tuple[Batch, Batch, Batch]:
     """Training, validation and test rows, in memory."""
     if Path(config.data).suffix.lower() in SUFFIXES:
         rows = jaxae.load(config.data, config.train_split, label=config.label)
@@ -86,7 +97,7 @@ def _load(config: Common) -> tuple[Batch, Batch, Batch]:
     return train, validation, test
 
 
-def _open(config: Common) -> tuple[Batch, Batch, Batch]:
+def _open(config: Variant) -> tuple[Batch, Batch, Batch]:
     """Training rows in their files, and validation and test rows of the last files.
 
     Held out are as few files as have a fifth of all rows, or twice `MOST`.
@@ -117,7 +128,9 @@ def _some(shards: Shards, most: int) -> np.ndarray:
     return np.concatenate([shards[start : start + size] for start in starts])
 
 
-def report(folder: Path, config: Common, model: Autoencoder, params: Params, splits: Splits) -> str:
+def report(
+    folder: Path, config: Variant, model: Autoencoder, params: Params, splits: Splits
+) -> str:
     """Measures the parameters on the test rows, writes `summary.json` and `figures/`.
 
     Returns:
@@ -126,7 +139,7 @@ def report(folder: Path, config: Common, model: Autoencoder, params: Params, spl
     rows = evaluation.summarize(
         model, params, splits.sample, splits.test, latent_dim=config.latent_dim, seed=config.seed
     )
-    tables = [rows, _measured(config, model, params, splits.test)]
+    tables = [rows, _measured(config, model, params, splits)]
     if tables[1] and (k := round(tables[1][0].get("l0", 0))) and k < rows[1]["codes"]:
         rows.insert(2, _pca(splits, k))
     every = [row for table in tables for row in table]
@@ -139,8 +152,11 @@ def report(folder: Path, config: Common, model: Autoencoder, params: Params, spl
     return "\n\n".join(evaluation.format_table(table) for table in tables if table)
 
 
-def _measured(config: Common, model: Autoencoder, params: Params, test: Batch) -> Table:
-    """The row of what is measured of the codes of this kind of variant, if anything."""
+def _measured(config: Variant, model: Autoencoder, params: Params, splits: Splits) -> Table:
+    """The rows of what is measured of this kind of variant, if anything."""
+    test = splits.test
+    if config.MEASURES == "boltzmann":
+        return _likelihoods(cast(RBM, config), params, splits)
     if config.MEASURES == "contraction":
         values = jax.jit(evaluation.mean_jacobian_norm(model))(params, test)
         row = {name: float(value) for name, value in values.items()}
@@ -153,6 +169,58 @@ def _measured(config: Common, model: Autoencoder, params: Params, test: Batch) -
         values = jax.jit(evaluation.sparsity(model))(params, test)
         return [{"name": "codes", **{name: float(values[name]) for name in SPARSITY}}]
     return []
+
+
+def _likelihoods(config: RBM, params: Params, splits: Splits) -> Table:
+    """How likely rows are under a Boltzmann machine, in nats per example."""
+    keys = jax.random.split(jax.random.key(config.seed))
+    train, test = {"x": splits.sample["x"]}, {"x": splits.test["x"]}
+    likely = jax.jit(evaluation.log_likelihood(config.energy()))
+    means = [-float(likely(params, part, 0.0)) for part in (train, test)]
+    rows: Table = [
+        {"name": "mean free energy, training rows", "nats": means[0]},
+        {"name": "mean free energy, test rows", "nats": means[1]},
+        {"name": "their gap, which grows with overfitting", "nats": means[1] - means[0]},
+    ]
+    binary = config.visible == "bernoulli" and _is_binary(test)
+    rows.append(_pseudo(config, params, keys[0], test, binary))
+    how, partitions = "needs binary data", list[Any]()
+    if binary or config.visible == "gaussian":
+        how, partitions = _log_partition(config, params, keys[1], train)
+    names = zip(("nats", "low", "high"), partitions, strict=False)
+    values = {name: float(likely(params, test, z)) for name, z in names}
+    kept = {name: value if np.isfinite(value) else None for name, value in values.items()}
+    return [*rows, {"name": f"log-likelihood, test rows ({how})", "nats": None, **kept}]
+
+
+def _pseudo(config: RBM, params: Params, key: Key, test: Batch, binary: bool) -> dict[str, Any]:
+    """The row of the pseudo-likelihood, which binary data alone have."""
+    name = "pseudo-log-likelihood, test rows"
+    if not binary:
+        return {"name": f"{name} (needs binary data)", "nats": None}
+    score, draws = evaluation.pseudo_log_likelihood(config.energy()), jax.random.split(key, BITS)
+    found = jax.vmap(lambda key: score(params, key, test)["pseudo_log_likelihood"])(draws)
+    return {"name": f"{name} ({BITS} random bits of each)", "nats": float(found.mean())}
+
+
+def _log_partition(config: RBM, params: Params, key: Key, train: Batch) -> tuple[str, list[Any]]:
+    """How log Z was found, and its value; of an estimate also what lies above and below."""
+    units = {"visible": config.visible, "hidden": config.hidden}
+    sizes = {"visible": train["x"][0].size, "hidden": config.latent_dim}
+    if min(sizes[side] for side in units if units[side] == "bernoulli") <= ENUMERATED:
+        return "exact", [evaluation.log_partition(params, **units)]
+    if "gaussian" in units.values():
+        return f"needs Bernoulli units on both sides, or at most {ENUMERATED}", []
+    found = evaluation.annealed_importance_sampling(
+        params, key, train, temperatures=config.temperatures
+    )
+    how = f"AIS: {config.temperatures:,} temperatures, {len(found.log_weights)} chains, ± 3 SE"
+    return how, [found.log_partition, found.high, found.low]
+
+
+def _is_binary(data: Batch) -> bool:
+    x = data["x"]
+    return bool(((x == 0) | (x == (255 if x.dtype == np.uint8 else 1))).all())
 
 
 def _pca(splits: Splits, k: int) -> dict[str, Any]:

@@ -23,11 +23,11 @@ from configs import VARIANTS, Denoising, to_json, variant_of
 from jaxae import evaluation
 from jaxae.base import Batch, Key, Learner, Metrics, Params
 from jaxae.data import Shards
-from options import Common
+from options import Variant
 from reports import Splits, load_splits, report
 
 
-def train(config: Common) -> Path:
+def train(config: Variant) -> Path:
     """Trains, evaluates and draws what the configuration says; returns the run's folder."""
     start = time.perf_counter()
     splits = load_splits(config)
@@ -37,7 +37,7 @@ def train(config: Common) -> Path:
     examples = len(splits.train["x"])
     steps = config.steps(examples)
     model = config.build(splits.sample, steps)
-    learner = jaxae.gradient(model.loss, config.optimizer(steps))
+    learner = config.learner(model, steps)
     init_key, state_key, fit_key, loss_key = jax.random.split(jax.random.key(config.seed), 4)
     state = learner.init(model.init(init_key, {"x": splits.sample["x"]}), state_key)
     judge = evaluation.validation(model, loss_key)
@@ -67,7 +67,7 @@ def train(config: Common) -> Path:
 def _advance(
     learner: Learner,
     splits: Splits,
-    config: Common,
+    config: Variant,
     key: Key,
     judge: Callable[[Params, Batch], Metrics],
 ) -> Callable[[Any, int], tuple[Any, Metrics]]:

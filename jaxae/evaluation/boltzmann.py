@@ -10,8 +10,17 @@ import numpy as np
 from jax.nn import relu, sigmoid, softplus
 from jax.scipy.special import logit, logsumexp
 
-from jaxae.base import Array, Batch, Key, Metrics, Params, as_float, check_range, where_observed
-from jaxae.evaluation.metrics import map_batches
+from jaxae.base import (
+    Array,
+    Batch,
+    Key,
+    Metrics,
+    Params,
+    as_float,
+    check_range,
+    map_batches,
+    where_observed,
+)
 from jaxae.models.boltzmann import Energy, Units, rbm_energy, weights
 
 

@@ -58,11 +58,11 @@ def classifier(
 
         logits = head(encode(x));  loss = -mean of log softmax(logits)[y]
 
-    Train all of it (fine-tuning, Vincent et al., 2010), or the head alone, where the
-    optimiser sets the updates of "model" to zero. Pretrained parameters take the place of
-    those of `init`: `{**params, "model": pretrained}`, or `with_model`, which checks that
-    they fit. The model encodes as in use, without its own corruption and penalties; what it
-    carries along stays as it is.
+    Train all of it (fine-tuning, Vincent et al., 2010), or the head alone, with "model"
+    frozen. Pretrained parameters take the place of those of `init`:
+    `{**params, "model": pretrained}`, or `with_model`, which checks that they fit. The model
+    encodes as in use, without its own corruption and penalties; what it carries along stays
+    as it is.
 
     Args:
         model: its `init` and `encode` are used.
@@ -80,9 +80,7 @@ def classifier(
     >>> pretrained = model.init(jax.random.key(0), batch)  # and trained, with jaxae.fit
     >>> labeller = classifier(model, 2, dropout=0.1)
     >>> params = {**labeller.init(jax.random.key(1), batch), "model": pretrained}
-    >>> parts = {"model": optax.set_to_zero(), "head": optax.adam(1e-3)}  # the head alone
-    >>> tx = optax.multi_transform(parts, {name: name for name in parts})
-    >>> learner = jaxae.gradient(labeller.loss, tx)
+    >>> learner = jaxae.gradient(labeller.loss, optax.adam(1e-3), frozen=("model",))
     >>> state = learner.init(params, jax.random.key(2))
     >>> state, metrics = learner.step(state, jax.random.key(3), batch)
     >>> sorted(metrics), labeller.logits(state.params, batch).shape

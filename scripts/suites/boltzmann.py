@@ -106,7 +106,7 @@ def _judged(
     likely = evaluation.log_likelihood(jaxae.rbm_energy())
     return {
         "test log p, nats": float(likely(params, test, estimate.log_partition)),
-        "half width of 3 standard errors of log Z": float(estimate.high - estimate.low) / 2,
+        "log Z, 3 standard errors up": float(estimate.high - estimate.log_partition),
         "AIS seconds": seconds,
     }
 

@@ -128,8 +128,8 @@ def labels(quick: bool) -> Outcome:
         protocol=f"MNIST 60,000 / 10,000; two contractive layers 784-{'-'.join(map(str, WIDTHS))}, "
         f"weight {WEIGHT:g}, tied sigmoid, {epochs} epochs each on all training images; softmax "
         "head, Adam, cosine; as many labels of each class up to 1,000, else in proportion; the way "
-        "(rate, masking noise, dropout of codes, encoder frozen or tuned) chosen with the first seed on "
-        f"10,000 held-out labels, which are more than most of these classifiers learn from: "
+        "(rate, masking noise, dropout of codes, encoder frozen or tuned) chosen with the first "
+        f"seed on 10,000 held-out labels, more than most of these classifiers learn from: "
         f"{'; '.join(words)}; steps: {EPOCHS} epochs of batches of {BATCH}",
     )
 

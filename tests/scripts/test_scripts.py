@@ -21,12 +21,18 @@ import train
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = {"epochs": 2, "checkpoint_seconds": 0.0}
-ROWS = {"": "model", "sparsity": "codes", "contraction": "Jacobian"}
-EVALUATED = ("denoising", "contractive", "k-sparse", "matryoshka")
+ROWS = {
+    "": "model",
+    "sparsity": "codes",
+    "contraction": "Jacobian",
+    "boltzmann": "mean free energy, test rows",
+}
+EVALUATED = ("denoising", "contractive", "k-sparse", "matryoshka", "rbm")
 FIGURES = {
     "": set(),
     "sparsity": {"atoms", "density", "top_inputs"},
     "contraction": {"contraction", "directions", "spectrum"},
+    "boltzmann": {"fantasies"},
 }
 
 
