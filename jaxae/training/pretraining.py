@@ -19,6 +19,7 @@ from jaxae.base import (
     map_batches,
     num_examples,
 )
+from jaxae.models.routes import like
 from jaxae.models.stacking import codes_of, in_layer, join_layers
 from jaxae.training.fitting import fit
 
@@ -128,7 +129,7 @@ def all_codes(model: Autoencoder, params: Params, data: Batch) -> dict[str, Arra
 def _check_layers(layers: Sequence[Layer], data: Batch, key: Key) -> None:
     """Goes through shapes alone, so that no layer is trained below one that does not fit."""
     num = num_examples(data)
-    batch = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in data.items()}
+    batch: Batch = {name: like(a, a.shape) for name, a in data.items()}
     for i, layer in enumerate(layers):
         with in_layer(i):
             for name, value in (("epochs", layer.epochs), ("batch_size", layer.batch_size)):
