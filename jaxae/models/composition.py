@@ -213,11 +213,12 @@ def _observed(batch: Batch) -> dict[str, Array]:
 
 def _check_support(likelihood: Likelihood, batch: Batch) -> None:
     x = batch["x"]
-    if is_traced(x) or x.dtype in (np.uint8, np.bool_):
+    if is_traced(x, batch.get("mask")) or x.dtype in (np.uint8, np.bool_):
         return
-    x = where_observed(batch, x)
+    with jax.ensure_compile_time_eval():  # also of data that a traced function closes over
+        x = where_observed(batch, x)
+        least, greatest = float(x.min()), float(x.max())
     low, high = likelihood.support
-    least, greatest = float(x.min()), float(x.max())
     if not (np.isfinite(least) and np.isfinite(greatest)):
         raise ValueError(
             "x has NaN or infinite entries; drop or impute them, or mark them in mask."

@@ -1,6 +1,7 @@
 """The training loop, made of `Learner.step` and nothing else."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial, reduce
 from typing import Any
 
 import chex
@@ -8,10 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.base import Array, Batch, Key, Learner, Metrics, Params, num_examples
+from jaxae.base import Array, Autoencoder, Batch, Key, Learner, Metrics, Params, num_examples
 
 Advance = Callable[[Any, int], tuple[Any, Metrics]]
 """`(state, epoch) -> (state, metrics)`: one epoch, the one of that number from 0."""
+
+
+def start(model: Autoencoder, learner: Learner, data: Batch, key: Key) -> tuple[Any, Key]:
+    """The initial state of a training, and the key for `fit`.
+
+    >>> import jaxae, optax
+    >>> model = jaxae.undercomplete(8, 3)
+    >>> learner = jaxae.gradient(model.loss, optax.adam(1e-2))
+    >>> state, key = start(model, learner, {"x": jnp.ones((1, 8))}, jax.random.key(0))
+    """
+    init_key, state_key, fit_key = jax.random.split(key, 3)
+    return learner.init(model.init(init_key, data), state_key), fit_key
 
 
 def fit(
@@ -30,7 +43,9 @@ def fit(
     A pure function: jit it, vmap it over keys or hyperparameters. Only indices are
     shuffled, never the data. The randomness of an epoch is that of `key` and the epoch's
     number alone, so that 20 epochs equal 10 and then 10 more from `first_epoch=10`. What
-    does not fill a last batch is left out of that epoch.
+    does not fill a last batch is left out of that epoch. A training that diverges, so that
+    after an epoch its loss or a parameter is no finite number, stays as it was before that
+    epoch, and its metrics are NaN from then on: in a sweep the others go on.
 
     Args:
         learner: what makes one step.
@@ -50,8 +65,8 @@ def fit(
     >>> model = jaxae.undercomplete(8, 3)
     >>> data = {"x": jax.random.normal(jax.random.key(0), (32, 8))}
     >>> learner = jaxae.gradient(model.loss, optax.adam(1e-2))
-    >>> state = learner.init(model.init(jax.random.key(1), data), jax.random.key(2))
-    >>> state, history = fit(learner, state, data, jax.random.key(3), epochs=5, batch_size=8)
+    >>> state, key = start(model, learner, data, jax.random.key(1))
+    >>> state, history = fit(learner, state, data, key, epochs=5, batch_size=8)
     >>> history["loss"].shape
     (5,)
 
@@ -65,7 +80,8 @@ def fit(
     steps = num // batch_size
     data = jax.tree.map(jnp.asarray, dict(data))
 
-    def one_epoch(state: Any, epoch: Array) -> tuple[Any, Metrics]:
+    def one_epoch(now: tuple[Any, Array], epoch: Array) -> tuple[Any, Metrics]:
+        before, going = now
         order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
         # one sort; jax.random.permutation takes two, against ties that cannot matter here
         order = jnp.argsort(jax.random.bits(order_key, (num,)))[: steps * batch_size]
@@ -76,11 +92,17 @@ def fit(
             return learner.step(state, jax.random.fold_in(step_key, step), batch)
 
         inputs = jnp.arange(steps), order.reshape(steps, batch_size)
-        state, metrics = jax.lax.scan(one_step, state, inputs)
+        after, metrics = jax.lax.scan(one_step, before, inputs)
         metrics = jax.tree.map(lambda a: jnp.mean(a, axis=0), metrics)
-        return state, {**metrics, **(evaluate(state.params) if evaluate else {})}
+        going &= jnp.isfinite(metrics.get("loss", 0.0)) & all_finite(after.params)
+        state = jax.tree.map(partial(jnp.where, going), after, before)
+        metrics = jax.tree.map(lambda a: jnp.where(going, a, jnp.nan), metrics)
+        return (state, going), {**metrics, **(evaluate(state.params) if evaluate else {})}
 
-    return jax.lax.scan(one_epoch, state, first_epoch + jnp.arange(epochs))
+    (state, _), history = jax.lax.scan(
+        one_epoch, (state, jnp.array(True)), first_epoch + jnp.arange(epochs)
+    )
+    return state, history
 
 
 def stream(
@@ -174,6 +196,17 @@ def over_batches(
         return state, {**means, **(evaluate(state.params) if evaluate else {})}
 
     return advance
+
+
+def all_finite(tree: Any, ndim: int = 0) -> Array:
+    """Whether all floats of a tree are finite numbers, for each index of the first `ndim` axes.
+
+    >>> all_finite({"w": jnp.array([1.0, jnp.nan])}, 1).tolist()
+    [True, False]
+    """
+    floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    each = [jnp.all(jnp.isfinite(a), axis=tuple(range(ndim, a.ndim))) for a in floats]
+    return reduce(jnp.logical_and, each, jnp.array(True))
 
 
 def to_device(data: Batch) -> Batch:

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-Row = dict[str, float]
-"""An epoch's metrics with `epoch`, the number of finished epochs, and `seconds`."""
+Row = dict[str, Any]
+"""An epoch's metrics with `epoch`, the number of finished epochs, and `seconds`.
+
+Metrics are floats; of a sweep arrays `(members,)`, NaN where a member had stopped."""
 
 
 def open_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
@@ -51,19 +53,51 @@ def _check_same_config(folder: Path, old: dict[str, Any], new: dict[str, Any]) -
 
 
 def keep_rows(path: Path, epochs: int) -> list[Row]:
-    """The first `epochs` rows, to which the file is cut: later epochs run again.
+    """The rows of the first `epochs`, to which the file is cut: later epochs run again.
 
     Raises:
         ValueError: the file has fewer.
     """
-    rows = read_rows(path)
+    lines = read_rows(path)
+    rows = _rows_of([line for line in lines if line["epoch"] <= epochs])
     if len(rows) < epochs:
         raise ValueError(f"{path} has {len(rows)} rows, the checkpoint {epochs} epochs.")
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows[:epochs]))
-    return rows[:epochs]
+    kept = [json.dumps(line) + "\n" for line in lines if line["epoch"] <= epochs]
+    write_text(path, "".join(kept))
+    return rows
 
 
-def read_rows(path: Path | str) -> list[Row]:
+def to_lines(row: Row, moving: np.ndarray) -> str:
+    """A row as lines of JSON: one, or of a sweep one for each member that goes on."""
+    shared = {name: row[name] for name in ("epoch", "seconds")}
+    metrics = {name: value for name, value in row.items() if name not in shared}
+    if not np.ndim(moving):
+        return json.dumps(row) + "\n"
+    lines = []
+    for member in np.flatnonzero(moving).tolist():
+        values = {name: float(a[member]) for name, a in metrics.items()}
+        known = {name: v if np.isfinite(v) else None for name, v in values.items()}
+        lines.append(json.dumps({**shared, "member": member, **known}) + "\n")
+    return "".join(lines)
+
+
+def _rows_of(lines: list[dict[str, Any]]) -> list[Row]:
+    """The rows whose lines these are."""
+    if not lines or "member" not in lines[0]:
+        return lines
+    members = 1 + max(line["member"] for line in lines)
+    rows: list[Row] = []
+    for line in lines:
+        if not rows or rows[-1]["epoch"] != line["epoch"]:
+            rows.append({name: line[name] for name in ("epoch", "seconds")})
+        for name, value in line.items():
+            if name not in ("epoch", "seconds", "member"):
+                values = rows[-1].setdefault(name, np.full(members, np.nan))
+                values[line["member"]] = np.nan if value is None else value
+    return rows
+
+
+def read_rows(path: Path | str) -> list[dict[str, Any]]:
     """The whole lines of a `metrics.jsonl`; a last one cut short by a kill is left out."""
     rows = []
     for line in Path(path).read_text().splitlines() if Path(path).exists() else []:

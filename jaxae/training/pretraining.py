@@ -21,7 +21,7 @@ from jaxae.base import (
 )
 from jaxae.models.routes import like
 from jaxae.models.stacking import codes_of, in_layer, join_layers
-from jaxae.training.fitting import fit
+from jaxae.training.fitting import fit, start
 
 
 class Layer(NamedTuple):
@@ -115,8 +115,7 @@ def pretrain(
 
 def start_layer(layer: Layer, i: int, key: Key, data: Batch) -> tuple[Any, Key]:
     """The initial state of the i-th layer of a pretraining by `key`, and its key of `fit`."""
-    init_key, state_key, fit_key = jax.random.split(jax.random.fold_in(key, i), 3)
-    return layer.learner.init(layer.model.init(init_key, data), state_key), fit_key
+    return start(layer.model, layer.learner, data, jax.random.fold_in(key, i))
 
 
 def all_codes(model: Autoencoder, params: Params, data: Batch) -> dict[str, Array]:

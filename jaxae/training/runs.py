@@ -16,8 +16,9 @@ import numpy as np
 
 from jaxae.base import Metrics, Params
 from jaxae.training import checkpoints
-from jaxae.training.fitting import Advance
-from jaxae.training.folders import Row, keep_rows, open_folder
+from jaxae.training.fitting import Advance, all_finite
+from jaxae.training.folders import Row, keep_rows, open_folder, to_lines
+from jaxae.training.standing import Standing
 
 
 class Run(NamedTuple):
@@ -26,20 +27,22 @@ class Run(NamedTuple):
     Attributes:
         state: after the last epoch.
         best: the parameters of the epoch with the lowest monitored metric.
-        rows: metrics of each epoch, as in `metrics.jsonl`.
-        best_epoch: the number of epochs that `best` had seen.
+        rows: metrics of each epoch, as in `metrics.jsonl`; of a sweep arrays `(members,)`.
+        best_epoch: the number of epochs that `best` had seen; of a sweep an array.
         stopped: why it ended: "finished", "early" (patience ran out) or "interrupted".
+        diverged: whether it did (then it is as before that epoch); of a sweep an array.
     """
 
     state: Any
     best: Params
     rows: list[Row]
-    best_epoch: int
+    best_epoch: Any
     stopped: Literal["finished", "early", "interrupted"]
+    diverged: Any
 
 
 class DivergenceError(FloatingPointError):
-    """The loss or a parameter is no finite number any more."""
+    """The loss or a parameter is no finite number any more; of a sweep, in every member."""
 
 
 def run(
@@ -64,6 +67,10 @@ def run(
     the checkpoint written; a second Ctrl-C at once. A run that was stopped, or killed at
     any moment, and then resumed equals an uninterrupted one bit for bit.
 
+    A sweep, whose metrics and state have a row for each member, goes the same way: a line for
+    each member and epoch, the best parameters of each. A member that diverged, or found no
+    better epoch for `patience`, stays as it is while the others go on.
+
     Args:
         advance: `(state, epoch) -> (state, metrics)`, of `over_arrays` or `over_batches`.
         state: the learner's initial state.
@@ -82,7 +89,8 @@ def run(
     Raises:
         ValueError: the folder has a run and `resume` is False, or none and it is True; the
             configuration differs; the checkpoint does not fit; `monitor` is no metric.
-        DivergenceError: the loss or the parameters are not finite; the last good state is kept.
+        DivergenceError: the loss or the parameters (of a sweep, of every member) are not
+            finite; the last good state is kept.
     """
     _check(epochs, patience)
     folder = Path(folder)
@@ -97,18 +105,23 @@ def run(
         log = stack.enter_context(open(folder / "metrics.jsonl", "a"))
         if rows:
             _check_monitor(monitor, rows[-1], saved["monitor"])
+        standing = Standing.of(rows, monitor, patience)
         bar = stack.enter_context(_bar(epochs, len(rows), progress, title))
         saved_epoch, saved_at = len(rows), time.monotonic()
         try:
-            while (stopped := _why_stop(rows, epochs, monitor, patience, interrupted)) is None:
+            while (stopped := _why_stop(standing, epochs, interrupted)) is None:
                 after, row = _one_epoch(advance, state, len(rows), monitor)
-                log.write(json.dumps(row) + "\n")
+                now, good, better = standing.after(row)
+                if not now.moving.any() and now.diverged.all():
+                    raise _divergence(row)
+                log.write(to_lines(row, standing.moving))
                 log.flush()
-                is_best = best_epoch([*rows, row], monitor) == len(rows) + 1
+                chosen = _choose(good, after, state), _choose(better, after.params, best)
                 # at once, so that a second Ctrl-C, wherever it strikes, leaves what fits together
-                state, best, rows = after, after.params if is_best else best, [*rows, row]
+                (state, best), rows, standing = chosen, [*rows, row], now
                 rate = f"{examples / row['seconds']:,.0f}"
-                bar.set_postfix({monitor: row[monitor], "examples/s": rate}, refresh=False)
+                shown = {monitor: float(np.nanmin(row[monitor])), "examples/s": rate}
+                bar.set_postfix(shown, refresh=False)
                 bar.update()
                 if time.monotonic() - saved_at > checkpoint_seconds:
                     _save(manager, log, len(rows), state, best, monitor)
@@ -116,13 +129,7 @@ def run(
         finally:  # also after a divergence or an error: `state` is the last good one
             if saved_epoch != len(rows):
                 _save(manager, log, len(rows), state, best, monitor)
-    return Run(state, best, rows, best_epoch(rows, monitor), stopped)
-
-
-def best_epoch(rows: list[Row], monitor: str) -> int:
-    """How many epochs the run with the lowest `monitor` had seen, the first of equals."""
-    values = [row[monitor] for row in rows]
-    return 1 + values.index(min(values)) if rows else 0
+    return Run(state, best, rows, standing.best_epoch, stopped, standing.diverged)
 
 
 def _check(epochs: int, patience: int | None) -> None:
@@ -135,21 +142,45 @@ def _one_epoch(advance: Advance, state: Any, epoch: int, monitor: str) -> tuple[
     start = time.perf_counter()
     state, metrics = advance(state, epoch)
     _wait_for(metrics)
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    values = jax.device_get(metrics)
     _check_monitor(monitor, values)
-    watched = [values[name] for name in ("loss", monitor) if name in values]
-    if not (np.all(np.isfinite(watched)) and _all_finite(state.params)):
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        kept = (
-            f"The last good state, after epoch {epoch}, is kept in the checkpoint."
-            if epoch
-            else "No epoch was finished before, so no checkpoint was written."
-        )
-        raise DivergenceError(
-            f"Training diverged in epoch {epoch + 1} ({shown}). {kept} Try a smaller learning "
-            "rate, or clip gradients (optax.clip_by_global_norm)."
-        )
-    return state, {"epoch": epoch + 1, "seconds": time.perf_counter() - start, **values}
+    members = np.ndim(values[monitor])
+    finite = np.asarray(_finite(state.params, members))
+    values = {**values, monitor: np.where(finite, values[monitor], np.nan)}
+    row = {name: a if members else float(a) for name, a in values.items()}
+    return state, {"epoch": epoch + 1, "seconds": time.perf_counter() - start, **row}
+
+
+_finite = jax.jit(all_finite, static_argnums=1)
+
+
+def _divergence(row: Row) -> DivergenceError:
+    names = [name for name in row if name not in ("epoch", "seconds")]
+    shown = ", ".join(f"{name} {np.ravel(row[name])[0]:.4g}" for name in names)
+    kept = (
+        f"The last good state, after epoch {row['epoch'] - 1}, is kept in the checkpoint."
+        if row["epoch"] > 1
+        else "No epoch was finished before, so no checkpoint was written."
+    )
+    return DivergenceError(
+        f"Training diverged in epoch {row['epoch']} ({shown}). {kept} Try a smaller learning "
+        "rate, or clip gradients (optax.clip_by_global_norm)."
+    )
+
+
+def _choose(members: np.ndarray, new: Any, old: Any) -> Any:
+    """`new` for these members, `old` for the others."""
+    if members.all():
+        return new
+    return _select(members, new, old) if members.any() else old
+
+
+@jax.jit
+def _select(members: jax.Array, new: Any, old: Any) -> Any:
+    def chosen(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(members.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(chosen, new, old)
 
 
 def _wait_for(metrics: Metrics) -> None:
@@ -177,19 +208,13 @@ def _save(manager: Any, log: IO[str], epochs: int, state: Any, best: Params, mon
 
 
 def _why_stop(
-    rows: list[Row], epochs: int, monitor: str, patience: int | None, interrupted: threading.Event
+    standing: Standing, epochs: int, interrupted: threading.Event
 ) -> Literal["finished", "early", "interrupted"] | None:
-    if len(rows) >= epochs:
+    if standing.epoch >= epochs:
         return "finished"
-    if patience is not None and len(rows) - best_epoch(rows, monitor) >= patience:
+    if not standing.moving.any():
         return "early"
     return "interrupted" if interrupted.is_set() else None
-
-
-@jax.jit
-def _all_finite(params: Params) -> jax.Array:
-    floats = [a for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.inexact)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(a)) for a in floats]))
 
 
 def _bar(epochs: int, done: int, progress: bool | None, title: str) -> Any:

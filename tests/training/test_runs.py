@@ -213,11 +213,13 @@ def test_a_learning_rate_that_is_too_large_diverges_as_by_hand(folder):
     learner = jaxae.gradient(model.loss, optax.sgd(2.0))
     start = learner.init(model.init(jax.random.key(1), data), jax.random.key(2))
     advance = jaxae.over_arrays(learner, data, jax.random.key(3), batch_size=20)
-    good = [start]
-    while all(jnp.isfinite(a).all() for a in jax.tree.leaves(good[-1])):
-        good.append(advance(good[-1], len(good) - 1)[0])
+    good, loss = [start], 0.0
+    while jnp.isfinite(loss):
+        state, metrics = advance(good[-1], len(good) - 1)
+        good, loss = [*good, state], metrics["loss"]
     bad = len(good) - 1
     assert bad > 1
+    assert bits(good[bad]) == bits(good[bad - 1])  # `fit` itself left it as it was
     with pytest.raises(DivergenceError, match=f"diverged in epoch {bad} "):
         run(advance, start, folder, epochs=bad + 5, examples=40, progress=False)
     assert bits(saved(folder, start)["state"]) == bits(good[bad - 1])
