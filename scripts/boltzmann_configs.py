@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -10,7 +11,7 @@ import jaxae
 from jaxae.base import Autoencoder, Batch, Learner, check_range
 from jaxae.data import Shards
 from jaxae.models.boltzmann import Energy, Units
-from options import Variant
+from options import Variant, in_use
 from stack_configs import FIRST_EPOCHS, FIRST_MOMENTUM, MOMENTUM
 
 
@@ -62,7 +63,7 @@ class RBM(Variant):
     MEASURES: ClassVar = "boltzmann"
 
     def build(self, rows: Batch, steps: int) -> Autoencoder:
-        if self.sparsity_weight and self.hidden == "gaussian":
+        if in_use(self.sparsity_weight) and self.hidden == "gaussian":
             raise ValueError("sparsity_weight is for bernoulli hidden units; leave it out.")
         kl = jaxae.sparsity.kl_sparsity(self.sparsity_target, self.sparsity_weight)
         return jaxae.rbm(
@@ -71,7 +72,7 @@ class RBM(Variant):
             visible=self.visible,
             hidden=self.hidden,
             cd_steps=self.cd_steps,
-            penalties=[kl] if self.sparsity_weight else [],
+            penalties=[kl] if in_use(self.sparsity_weight) else [],
         )
 
     def energy(self) -> Energy:
@@ -91,7 +92,7 @@ class RBM(Variant):
         last = FIRST_MOMENTUM if self.persistent else MOMENTUM
         last = last if self.momentum is None else self.momentum
         check_range("momentum", last, 0.0, 1.0, open_high=True)
-        values = [min(FIRST_MOMENTUM, last), last]
+        values = [jnp.minimum(FIRST_MOMENTUM, last), last]
         start = FIRST_EPOCHS * (steps // self.epochs)
         momentum = optax.join_schedules([optax.constant_schedule(m) for m in values], [start])
         return jaxae.momentum_sgd(self.rate(steps), momentum, weight_cost=self.weight_cost)

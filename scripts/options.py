@@ -2,13 +2,15 @@
 
 import dataclasses
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import optax
 
 import jaxae
-from jaxae.base import Autoencoder, Batch, Learner
+from jaxae.base import Autoencoder, Batch, Learner, is_traced
 from jaxae.models.likelihoods import Likelihood
 
 CORRUPTIONS = {
@@ -17,6 +19,27 @@ CORRUPTIONS = {
     "salt-and-pepper": jaxae.corruptions.salt_and_pepper,
     "dropout": jaxae.corruptions.dropout,
 }
+
+
+VALIDATION = 1
+"""Folded into a run's key, the noise of validation losses."""
+Config = TypeVar("Config")
+
+
+def call(work: Callable[[Config], Any], config: Config) -> None:
+    """Does a script's work; a mistake of the user's ends in one line, not a traceback."""
+    try:
+        work(config)
+    except (ValueError, jaxae.DivergenceError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("Stopped at once; the checkpoint has the last finished epoch. --resume goes on.")
+        sys.exit(130)
+
+
+def in_use(value: Any) -> bool:
+    """Whether an option is in use: one that a sweep varies is, and any number but 0."""
+    return is_traced(value) or bool(value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +186,7 @@ class Common(Variant):
         given = {} if self.kernel_init is None else {"kernel_init": self.kernel_init}
         return given | {
             "likelihood": self.likelihood_part(),
-            "penalties": [jaxae.penalties.l2(self.l2)] if self.l2 else [],
+            "penalties": [jaxae.penalties.l2(self.l2)] if in_use(self.l2) else [],
             "use_bias": self.use_bias,
         }
 

@@ -18,6 +18,7 @@ import jaxae
 from jaxae.base import Params, as_float
 from jaxae.data import Shards
 from jaxae.training.folders import open_folder
+from options import call
 from reports import Splits, load_splits
 from stack_configs import Stack, to_json
 from stack_phases import Follow, Phase, chain, plan
@@ -127,15 +128,9 @@ def _trained_in(folder: Path, config: Stack) -> Follow:
 
 
 def main() -> None:
-    """Reads the command line; a mistake of the user's ends in one line, not a traceback."""
+    """Reads the command line."""
     config = tyro.cli(Stack, description=__doc__)
-    try:
-        pretrain(config)
-    except (ValueError, jaxae.DivergenceError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        print("Stopped at once; the checkpoint has the last finished epoch. --resume goes on.")
-        sys.exit(130)
+    call(pretrain, config)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ python scripts/train.py denoising --data table.csv --label species --scale stand
 python scripts/train.py top-k --data 'activations/*.npy' --latent-dim 4096 --k 32 --epochs 1
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from configs import VARIANTS, Denoising, to_json, variant_of
 from jaxae import evaluation
 from jaxae.base import Batch, Key, Learner, Metrics, Params
 from jaxae.data import Shards
-from options import Variant
+from options import VALIDATION, Variant, call
 from reports import Splits, load_splits, report
 
 
@@ -38,9 +37,9 @@ def train(config: Variant) -> Path:
     steps = config.steps(examples)
     model = config.build(splits.sample, steps)
     learner = config.learner(model, steps)
-    init_key, state_key, fit_key, loss_key = jax.random.split(jax.random.key(config.seed), 4)
-    state = learner.init(model.init(init_key, {"x": splits.sample["x"]}), state_key)
-    judge = evaluation.validation(model, loss_key)
+    key = jax.random.key(config.seed)
+    state, fit_key = jaxae.start(model, learner, {"x": splits.sample["x"]}, key)
+    judge = evaluation.validation(model, jax.random.fold_in(key, VALIDATION))
     result = jaxae.run(
         _advance(learner, splits, config, fit_key, judge),
         state,
@@ -94,19 +93,13 @@ def _advance(
 
 
 def main() -> None:
-    """Reads the command line; a mistake of the user's ends in one line, not a traceback."""
+    """Reads the command line."""
     kinds: Any = tuple(
         Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
         for name, kind in VARIANTS.items()
     )
     config = tyro.cli(Union[kinds], default=Denoising(), description=__doc__)  # noqa: UP007
-    try:
-        train(config)
-    except (ValueError, jaxae.DivergenceError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        print("Stopped at once; the checkpoint has the last finished epoch. --resume goes on.")
-        sys.exit(130)
+    call(train, config)
 
 
 if __name__ == "__main__":

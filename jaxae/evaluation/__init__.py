@@ -42,3 +42,6 @@ from jaxae.evaluation.sparsity import firing_density as firing_density
 from jaxae.evaluation.sparsity import sparsity as sparsity
 from jaxae.evaluation.summary import format_table as format_table
 from jaxae.evaluation.summary import summarize as summarize
+from jaxae.evaluation.sweep_plots import filter_rows as filter_rows
+from jaxae.evaluation.sweep_plots import member_curves as member_curves
+from jaxae.evaluation.sweep_plots import response as response

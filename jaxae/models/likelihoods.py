@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.base import Array, Key, check_range
+from jaxae.base import Array, Key, check_range, is_traced
 from jaxae.models.activations import softplus
 
 
@@ -94,7 +94,8 @@ def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Like
             head=head,
         )
     check_range("scale", scale, 0.0, open_low=True, open_high=True)
-    log_scale = jnp.log(jnp.asarray(scale))
+    # by NumPy where it can be: an import must not start JAX's devices
+    log_scale: Any = jnp.log(scale) if is_traced(scale) else np.log(np.asarray(scale, np.float64))
     return Likelihood(
         log_prob=lambda out, x: _normal_log_prob(out, log_scale.astype(out.dtype), x),
         mean=lambda out: out,

@@ -1,12 +1,13 @@
 """The members of a sweep as one state, which a run trains epoch by epoch."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxae.base import Autoencoder, Batch, Key, Learner, Metrics, Params
+from jaxae.base import Autoencoder, Batch, Key, Learner, Metrics, Params, num_examples
 from jaxae.training.fitting import Advance, fit, start
 from jaxae.training.points import Points, num_members
 from jaxae.training.sweeping import replicate, swept
@@ -63,6 +64,11 @@ def over_members(
     """
     if (evaluate is None) != (validation is None):
         raise ValueError("evaluate and validation belong together: give both, or neither.")
+    num = num_examples(data)
+    if not isinstance(batch_size, Integral) or not 0 < batch_size <= num:
+        raise ValueError(
+            f"batch_size is a positive integer of at most the {num} examples; got {batch_size!r}."
+        )
     num_members((points, keys))
     how: Any = {"chunk": chunk, "devices": devices, "memory_limit": memory_limit}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from itertools import product
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -32,8 +33,10 @@ def grid(**axes: Iterable[Any]) -> Points:
 def sample(seed: int, n: int, **axes: Draw) -> Points:
     """Points drawn at random, each axis by itself (Bergstra & Bengio, 2012).
 
+    What an axis draws depends on the seed and its name alone, whatever other axes there are.
+
     Args:
-        seed: of the random numbers.
+        seed: of the random numbers, at least 0.
         n: how many.
         **axes: `uniform`, `log_uniform` or any `(generator, n) -> (n,)`.
 
@@ -44,13 +47,9 @@ def sample(seed: int, n: int, **axes: Draw) -> Points:
     Raises:
         ValueError: n is below 1, there is no axis, or one draws another number of values.
     """
-    if n < 1 or not axes:
+    if not isinstance(n, Integral) or n < 1 or not axes:
         raise ValueError(f"sample needs n >= 1 and at least one axis; got {n} and {[*axes]}.")
-    generators = np.random.default_rng(seed).spawn(len(axes))
-    drawn = {
-        name: _numbers(name, draw(generator, n))
-        for (name, draw), generator in zip(axes.items(), generators, strict=True)
-    }
+    drawn = {name: _numbers(name, draw(_generator(seed, name), n)) for name, draw in axes.items()}
     if wrong := {name: len(a) for name, a in drawn.items() if len(a) != n}:
         raise ValueError(f"Each axis must draw {n} values; got {wrong}.")
     return drawn
@@ -112,8 +111,15 @@ def num_members(points: Any) -> int:
     return next(iter(lengths))[0]
 
 
+def _generator(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(name.encode())))
+
+
 def _numbers(name: str, values: Iterable[Any]) -> np.ndarray:
-    a = np.asarray(list(values) if not isinstance(values, np.ndarray) else values)
+    try:
+        a = values if isinstance(values, np.ndarray) else np.asarray(list(values))
+    except (TypeError, ValueError):  # no iterable, or rows of different lengths
+        a = np.zeros(())
     if a.ndim != 1 or not len(a) or a.dtype.kind not in "biuf":
         raise ValueError(f"{name} needs a list of numbers, at least one; got {values!r}.")
     return a

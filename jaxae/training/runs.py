@@ -114,7 +114,7 @@ def run(
                 now, good, better = standing.after(row)
                 if not now.moving.any() and now.diverged.all():
                     raise _divergence(row)
-                log.write(to_lines(row, standing.moving))
+                log.write(to_lines(row, np.broadcast_to(standing.moving, good.shape)))
                 log.flush()
                 chosen = _choose(good, after, state), _choose(better, after.params, best)
                 # at once, so that a second Ctrl-C, wherever it strikes, leaves what fits together

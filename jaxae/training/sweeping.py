@@ -1,6 +1,7 @@
 """Sweeps: one program that trains many, within a device, over devices and over processes."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -145,8 +146,10 @@ def plan(
     Raises:
         ValueError: as `sweep`.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk is a positive number of members; got {chunk}.")
+    if chunk is not None and (not isinstance(chunk, Integral) or chunk < 1):
+        raise ValueError(f"chunk is a positive number of members; got {chunk!r}.")
+    if devices is not None and not len(devices):
+        raise ValueError("devices has none; give at least one, or None for all of this process.")
     members = num_members(args)
     args = jax.tree.map(jnp.asarray, args)
     on = tuple(jax.local_devices() if devices is None else devices)[:members]
@@ -159,11 +162,13 @@ def plan(
     cached = CACHED // max(1, work) if on[0].platform == "cpu" else each
     least = 1 if chunk is None else min(chunk, each)
     if most < least:
-        fit = (memory_limit - least * work) // max(1, kept) * len(on)
+        fit = (memory_limit - least * work) // max(1, kept)
+        if fit < least:  # not even one chunk
+            fit = memory_limit // max(1, kept + work)
         raise ValueError(
             f"{members} members on {len(on)} device(s) need about {_mib(each * kept)} MiB on each "
             f"({_mib(kept)} MiB a member), and {_mib(least * work)} MiB to train {least} at once; "
-            f"{_mib(memory_limit)} MiB are free. So at most {max(0, fit)} members fit"
+            f"{_mib(memory_limit)} MiB are free. So at most {max(0, fit) * len(on)} members fit"
             + ("; try a smaller chunk." if least > 1 else ".")
         )
     wanted = min(each, most, max(1, cached) if chunk is None else chunk)
@@ -182,28 +187,52 @@ def take(tree: Any, member: int) -> Any:
         ValueError: there is no such member.
     """
     count = num_members(tree)
-    if not -count <= member < count:
+    if not 0 <= member < count:
         raise ValueError(f"There are {count} members, from 0 to {count - 1}; got {member}.")
-    return jax.tree.map(lambda a: a[member], tree)
+    return jax.tree.map(lambda a: _row(a, member), tree)
 
 
 def replicate(data: Any, devices: Sequence[jax.Device]) -> Any:
     """The arrays of `data` on each of these devices; what is there already stays."""
-    mesh = Mesh(np.asarray(devices), ("members",))
-    return jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(data, _sharding(devices))
+
+
+def _sharding(devices: Sequence[jax.Device], *axes: str) -> NamedSharding:
+    return NamedSharding(Mesh(np.asarray(devices), ("members",)), PartitionSpec(*axes))
 
 
 def _laid_out(a: Any, layout: Plan) -> Any:
     """`(members, ...)` as `(devices, chunks, chunk, ...)`, the last member filling up."""
     shape = (len(layout.devices), layout.chunks, layout.chunk)
     if layout.padded != layout.members:
-        a = a[np.minimum(np.arange(layout.padded), layout.members - 1)]
-    return a.reshape(*shape, *a.shape[1:])
+        a = _on_host(lambda a: a[np.minimum(np.arange(layout.padded), layout.members - 1)], a)
+    # pmap itself does not move what an earlier one left elsewhere
+    return jax.device_put(a.reshape(*shape, *a.shape[1:]), _sharding(layout.devices, "members"))
 
 
 def _joined(a: Any, layout: Plan) -> Any:
     a = a.reshape(layout.padded, *a.shape[3:])
-    return a if layout.padded == layout.members else a[: layout.members]
+    even = layout.padded == layout.members
+    return a if even else _on_host(lambda a: a[: layout.members], a)
+
+
+def _on_host(function: Callable[[np.ndarray], np.ndarray], a: Any) -> Any:
+    """What `function` makes of an array, through the host: devices need not wait for each other."""
+    if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+        return jnp.asarray(function(np.asarray(a)))
+    bits = function(np.asarray(jax.random.key_data(a)))
+    return jax.random.wrap_key_data(jnp.asarray(bits), impl=jax.random.key_impl(a))
+
+
+def _row(a: Any, i: int) -> Any:
+    """`a[i]`, from the device that has it."""
+    if isinstance(a, jax.core.Tracer) or not isinstance(a, jax.Array) or len(a.devices()) == 1:
+        return a[i]
+    for shard in a.addressable_shards:
+        start, stop, _ = shard.index[0].indices(a.shape[0])
+        if start <= i < stop:
+            return shard.data[i - start]
+    raise ValueError(f"Member {i} is on another process.")
 
 
 def _batched(tree: Any) -> Any:
