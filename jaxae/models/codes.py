@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxae.base import Array, Key
+from jaxae.base import Array, Key, is_traced
 from jaxae.models.carrying import carried, carry, report, running_mean
 from jaxae.models.selecting import chosen, keep_largest
 
@@ -72,13 +72,16 @@ class KSparse(Deterministic):
     k: int
     start_k: int | None = None
     anneal_steps: int = 0
-    alpha: float = 1.0
+    alpha: chex.Numeric = 1.0
 
     @nn.compact
     def select(self, h: Array, train: bool) -> Array:
         """Keeps the number of entries that is due at this step."""
         if not train:
-            return keep_largest(h, min(h.shape[-1], round(self.alpha * self.k)))
+            n, k = h.shape[-1], self.alpha * self.k
+            return keep_largest(
+                h, jnp.minimum(n, jnp.round(k)) if is_traced(k) else min(n, round(k))
+            )
         if self.start_k is None or not self.anneal_steps:
             return keep_largest(h, self.k)
         steps = carried(self, "steps")
@@ -129,7 +132,7 @@ class WinnerTakeAll(Deterministic):
         fraction: the share of the batch for which a unit fires, in (0, 1].
     """
 
-    fraction: float
+    fraction: chex.Numeric
 
     def select(self, h: Array, train: bool) -> Array:
         """Keeps the winners of each unit while training."""
@@ -140,7 +143,8 @@ class WinnerTakeAll(Deterministic):
             maps = jnp.moveaxis(h, 3, 1).reshape(h.shape[0], h.shape[3], -1)
             maps = keep_largest(maps, 1).reshape(h.shape[0], h.shape[3], *h.shape[1:3])
             h = jnp.moveaxis(maps, 1, 3)
-        kept = max(1, math.ceil(round(self.fraction * h.shape[0], 6)))  # 0.07 * 100 exceeds 7
+        share = self.fraction * h.shape[0] - 1e-5  # 0.07 * 100 exceeds 7
+        kept = jnp.maximum(1, jnp.ceil(share)) if is_traced(share) else max(1, math.ceil(share))
         winners = chosen(strength.T, kept).T
         return jnp.where(winners.reshape(h.shape[0], *[1] * (h.ndim - 2), -1), h, 0)
 
@@ -174,13 +178,13 @@ class JumpReLU(Deterministic):
     """
 
     sparsity_weight: chex.Numeric
-    bandwidth: float = 0.1
-    threshold: float = 0.1
+    bandwidth: chex.Numeric = 0.1
+    threshold: chex.Numeric = 0.1
 
     @nn.compact
     def __call__(self, h: Array, train: bool = True) -> tuple[Array, Array]:
         """Returns the codes, and sparsity_weight times the number of active units."""
-        start = nn.initializers.constant(math.log(self.threshold))
+        start = nn.initializers.constant(jnp.log(self.threshold))
         threshold = jnp.exp(self.param("log_threshold", start, h.shape[-1:])).astype(h.dtype)
         active = _step(h, threshold, self.bandwidth)
         l0 = jnp.sum(active, axis=-1)

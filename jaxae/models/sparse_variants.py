@@ -54,7 +54,7 @@ def k_sparse(
     k: int = 25,
     start_k: int | None = None,
     anneal_steps: int = 0,
-    alpha: float = 1.0,
+    alpha: chex.Numeric = 1.0,
     **parts: Any,
 ) -> Autoencoder:
     """Keeps the k largest linear codes, with tied weights (Makhzani & Frey, 2014).
@@ -88,7 +88,7 @@ def k_sparse(
 
 
 def winner_take_all(
-    shape: Shape, latent_dim: int, *, fraction: float = 0.05, **parts: Any
+    shape: Shape, latent_dim: int, *, fraction: chex.Numeric = 0.05, **parts: Any
 ) -> Autoencoder:
     """Each rectified unit keeps its largest activations over the batch (Makhzani & Frey, 2015).
 
@@ -142,8 +142,8 @@ def jump_relu(
     latent_dim: int,
     *,
     sparsity_weight: chex.Numeric = 0.1,
-    bandwidth: float = 0.1,
-    threshold: float = 0.1,
+    bandwidth: chex.Numeric = 0.1,
+    threshold: chex.Numeric = 0.1,
     **parts: Any,
 ) -> Autoencoder:
     """Learned thresholds, and so many nats for each active unit (Rajamanoharan et al., 2024b).

@@ -69,7 +69,7 @@ def over_members(
         raise ValueError(
             f"batch_size is a positive integer of at most the {num} examples; got {batch_size!r}."
         )
-    num_members((points, keys))
+    members = num_members((points, keys))
     how: Any = {"chunk": chunk, "devices": devices, "memory_limit": memory_limit}
 
     def begin(data: Batch, key: Key, point: dict[str, Any]) -> tuple[Any, Key]:
@@ -96,7 +96,7 @@ def over_members(
 
     state, fit_keys = swept(begin, **how)(dict(data), keys, points)
     step = swept(one_epoch, **how)
-    on = tuple(jax.local_devices() if devices is None else devices)[: num_members(points)]
+    on = tuple(jax.local_devices() if devices is None else devices)[:members]
     shared = replicate((dict(data), None if validation is None else dict(validation)), on)
 
     def advance(state: Any, epoch: int) -> tuple[Any, Metrics]:

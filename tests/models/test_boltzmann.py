@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy.integrate import quad
 from scipy.special import expit, logsumexp
 from scipy.stats import chisquare
@@ -106,6 +107,33 @@ def test_contrast_has_the_gradient_of_the_outer_product_rule(units, x64):
     assert set(metrics) == {"loss", "free_energy", "penalty", "mean_activation"}
     for grad, now, model in zip(weights(grads), *rule, strict=True):
         np.testing.assert_allclose(grad, model - now, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("units", [{}, {"visible": "gaussian"}, {"hidden": "gaussian"}])
+def test_every_derivative_of_the_contrast_is_that_of_the_two_free_energies(units, x64):
+    energy, rng = jaxae.rbm_energy(**units), np.random.default_rng(1)
+    data = {"x": rng.normal(size=(7, 4)), "mask": rng.integers(2, size=(7, 4))}
+    chains = {"x": rng.normal(size=(5, 4))}
+    flat, unravel = ravel_pytree(machine())
+    direction, others = rng.normal(size=flat.shape), flat + rng.normal(size=(3, *flat.shape))
+
+    def plain(flat):
+        free = partial(energy.free_energy, unravel(flat))
+        return jnp.mean(free(data)) - jnp.mean(free(chains))
+
+    def found(flat):
+        params = {**unravel(flat), "carried": {"count": jnp.int32(3)}}
+        return contrast(energy, params, data, chains, {"penalty": 0.0})[0]
+
+    np.testing.assert_allclose(found(flat), plain(flat), rtol=1e-12)
+    gap = found(flat + 1e-5 * direction) - found(flat - 1e-5 * direction)
+    slope = jax.jvp(found, (flat,), (direction,))[1]
+    np.testing.assert_allclose(slope, gap / 2e-5, rtol=1e-8)
+    np.testing.assert_allclose(jax.grad(found)(flat) @ direction, slope, rtol=1e-12)
+    for derive in (jax.grad, jax.hessian):
+        wanted = np.stack([derive(plain)(point) for point in others])
+        each = jax.jit(jax.vmap(derive(found)))(others)
+        np.testing.assert_allclose(each, wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("cd_steps", [1, 3])
