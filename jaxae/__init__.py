@@ -65,10 +65,17 @@ from jaxae.training.fitting import stream as stream
 from jaxae.training.learners import gradient as gradient
 from jaxae.training.learners import restarted as restarted
 from jaxae.training.members import over_members as over_members
+from jaxae.training.parallel import data_parallel as data_parallel
+from jaxae.training.parallel import devices_mesh as devices_mesh
+from jaxae.training.parallel import global_batch as global_batch
+from jaxae.training.parallel import own_rows as own_rows
+from jaxae.training.parallel import replicated as replicated
 from jaxae.training.points import grid as grid
 from jaxae.training.pretraining import Layer as Layer
 from jaxae.training.pretraining import Pretrained as Pretrained
 from jaxae.training.pretraining import pretrain as pretrain
+from jaxae.training.processes import connect_processes as connect_processes
+from jaxae.training.processes import is_first as is_first
 from jaxae.training.runs import DivergenceError as DivergenceError
 from jaxae.training.runs import Run as Run
 from jaxae.training.runs import run as run

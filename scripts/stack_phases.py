@@ -1,7 +1,7 @@
 """The phases of a pretraining in their order, whether they are trained or fetched."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jaxae
 from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Key, Learner, Metrics, Params, map_batches
-from jaxae.data.splitting import labelled_subset
+from jaxae.data.splitting import labelled_rows
 from jaxae.evaluation.classification import accuracy
 from jaxae.models.classifiers import Classifier, classifier, with_model
 from jaxae.models.stacking import join_layers
@@ -93,14 +93,14 @@ class Plan(NamedTuple):
     labelling: tuple[Batch, Classifier] | None
 
 
-def plan(config: Stack, splits: Splits) -> Plan:
-    """The parts of a run.
+def plan(config: Stack, splits: Splits, keys: Keys | None = None) -> Plan:
+    """The parts of a run, by default with the keys of its seed.
 
     Raises:
         ValueError: what models, paths to freeze or labels refuse, before anything is trained.
     """
     rows = {"x": splits.train["x"]}, {"x": splits.validation["x"]}
-    shape, keys = splits.train["x"].shape[1:], keys_of(config.seed)
+    shape, keys = splits.train["x"].shape[1:], keys or keys_of(config.seed)
     net, layers = config.net(shape), config.pretraining(shape, len(splits.train["x"]))
     made = Plan(config, splits, rows, keys, layers, net, None)
     like = jax.eval_shape(net.init, keys.tuning, {"x": rows[0]["x"][:1]})
@@ -108,15 +108,27 @@ def plan(config: Stack, splits: Splits) -> Plan:
     if not config.labels:
         return made
     try:
-        labelled = labelled_subset(splits.train, config.labels, config.seed)
+        chosen = labelled_rows(splits.train, config.labels, config.seed)
     except ValueError as error:
         raise ValueError(f"labels={config.labels}: {error}") from error
+    labelled = {name: a[chosen] for name, a in splits.train.items()}
     classes = 1 + max(int(part["y"].max()) for part in splits[:3])
     return made._replace(labelling=(labelled, classifier(net, classes)))
 
 
 def chain(made: Plan, follow: Follow) -> Trained:
     """All phases in their order, each by `follow`."""
+    coming = phases(made)
+    phase = next(coming)
+    while True:
+        try:
+            phase = coming.send(follow(phase))
+        except StopIteration as end:
+            return end.value
+
+
+def phases(made: Plan) -> Generator[Phase, Params, Trained]:
+    """Yields each phase and is sent its parameters; pure, so that a sweep may trace it."""
     trees: list[Params] = []
     below = made.rows
     models = [layer.model for layer in made.layers]
@@ -124,17 +136,18 @@ def chain(made: Plan, follow: Follow) -> Trained:
         if i:
             train, validation = (all_codes(models[i - 1], trees[-1], part) for part in below)
             below = train, validation
-        trees.append(follow(_layer(made, i, below)))
+        trees.append((yield _layer(made, i, below)))
     stack = join_layers(trees)
     first = jaxae.unroll(models, stack, made.net, made.rows[1])
     nets, heads = {"pretrained": first}, {}
     if made.config.finetune != "none":
-        nets["fine-tuned"] = follow(_tune(made, first))
+        nets["fine-tuned"] = yield _tune(made, first)
     if made.config.twin:
-        nets[RANDOM] = follow(_tune(made, made.net.init(made.keys.twin, made.rows[0]), twin=True))
+        start = made.net.init(made.keys.twin, made.rows[0])
+        nets[RANDOM] = yield _tune(made, start, twin=True)
     if made.labelling is not None:
-        starts = {"pretrained": first, RANDOM: None}
-        heads = {n: follow(_label(made, *made.labelling, p)) for n, p in starts.items()}
+        heads["pretrained"] = yield _label(made, *made.labelling, first)
+        heads[RANDOM] = yield _label(made, *made.labelling, None)
     return Trained(models, stack, made.net, nets, made.labelling, heads)
 
 

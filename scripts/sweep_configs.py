@@ -45,7 +45,7 @@ class SweepOptions:
     NOT_OF_A_SWEEP: ClassVar = ("export", "chunk", "devices")
 
 
-def _parse(tokens: list[str]) -> tuple[float | Range, ...]:
+def parse(tokens: list[str]) -> tuple[float | Range, ...]:
     return tuple(_value(token) for token in tokens)
 
 
@@ -61,7 +61,7 @@ def _value(token: str) -> float | Range:
 AXIS = tyro.constructors.PrimitiveConstructorSpec(
     nargs="*",
     metavar="NUMBERS|LOW..HIGH",
-    instance_from_str=_parse,
+    instance_from_str=parse,
     is_instance=lambda value: isinstance(value, tuple),
     str_from_instance=lambda value: [f"{v:g}" if isinstance(v, float) else str(v) for v in value],
 )
@@ -109,12 +109,18 @@ def axes_of(config: Any) -> dict[str, tuple[float | Range, ...]]:
 
 
 def points_of(config: Any) -> points.Points:
+    """The members of a sweep; see `cross`."""
+    return cross(axes_of(config), config.seeds, config.samples, config.seed)
+
+
+def cross(
+    axes: dict[str, tuple[float | Range, ...]], seeds: int, samples: int, seed: int
+) -> points.Points:
     """The members: every combination of the values, drawn ranges, and seeds.
 
     Raises:
         ValueError: nothing is swept, or a range stands beside other values.
     """
-    axes = axes_of(config)
     ranges = {name: v[0] for name, v in axes.items() if isinstance(v[0], Range)}
     values = {name: v for name, v in axes.items() if name not in ranges}
     mixed = [n for n, v in axes.items() if len(v) > 1 and any(isinstance(a, Range) for a in v)]
@@ -122,9 +128,9 @@ def points_of(config: Any) -> points.Points:
         raise ValueError(
             f"{mixed[0]} is either numbers or one range; got {_words(axes[mixed[0]])}."
         )
-    if config.seeds < 1 or config.samples < 1:
-        raise ValueError(f"seeds and samples are at least 1; got {config.seeds}, {config.samples}.")
-    if not axes and config.seeds == 1:
+    if seeds < 1 or samples < 1:
+        raise ValueError(f"seeds and samples are at least 1; got {seeds} and {samples}.")
+    if not axes and seeds == 1:
         raise ValueError(
             "Nothing is swept: give an option several values, such as --noise-level 0 0.1 0.2, "
             "or a range, such as --learning-rate 1e-4..1e-2, or --seeds."
@@ -132,10 +138,10 @@ def points_of(config: Any) -> points.Points:
     made = points.grid(**values) if values else {}
     if ranges:
         draws = {name: points.log_uniform(*r) for name, r in ranges.items()}
-        drawn = points.sample(config.seed, config.samples, **draws)
+        drawn = points.sample(seed, samples, **draws)
         made = points.cross(made, drawn) if made else drawn
-    seeds = points.grid(seed=range(config.seed, config.seed + config.seeds))
-    return points.cross(made, seeds) if made else seeds
+    repeats = points.grid(seed=range(seed, seed + seeds))
+    return points.cross(made, repeats) if made else repeats
 
 
 def to_json_of(config: Any) -> dict[str, Any]:

@@ -76,11 +76,20 @@ def labelled_subset(
     >>> np.bincount(labelled_subset(data, 10, balanced=True)["y"]).tolist()
     [5, 5]
     """
-    count = num_examples(data)
     arrays = {name: np.asanyarray(array) for name, array in data.items()}
+    return _take_all(arrays, labelled_rows(data, n, seed, balanced=balanced))
+
+
+def labelled_rows(data: Batch, n: int, seed: int = 0, *, balanced: bool = False) -> np.ndarray:
+    """The numbers of the rows that `labelled_subset` takes; only `y` is looked at.
+
+    >>> labelled_rows({"x": np.ones((4, 3)), "y": np.array([0, 0, 1, 1])}, 2).shape
+    (2,)
+    """
+    count = num_examples(data)
     order = np.random.default_rng(seed).permutation(count)
     names, y, sizes = np.unique(
-        _labels(arrays, count)[order], return_inverse=True, return_counts=True
+        _labels(data, count)[order], return_inverse=True, return_counts=True
     )
     if not isinstance(n, Integral) or not len(names) <= n <= count:
         raise ValueError(
@@ -97,14 +106,14 @@ def labelled_subset(
             f"{n} rows of {len(names)} classes need {n / len(names):.4g} of each; class "
             f"{names[sizes.argmin()]} has {sizes.min()}. Take fewer, or leave balanced out."
         )
-    return _take_all(arrays, order[chosen])
+    return order[chosen]
 
 
-def _labels(arrays: dict[str, np.ndarray], count: int) -> np.ndarray:
+def _labels(data: Batch, count: int) -> np.ndarray:
     """The labels, if there is an integer for each row, else `ValueError`."""
-    if "y" not in arrays:
-        raise ValueError(f'A labelled subset needs labels "y"; the data has {sorted(arrays)}.')
-    y = arrays["y"]
+    if "y" not in data:
+        raise ValueError(f'A labelled subset needs labels "y"; the data has {sorted(data)}.')
+    y = np.asarray(data["y"])
     if y.ndim != 1 or y.dtype.kind not in "biu":
         raise ValueError(
             f"y must be one integer for each row, of shape ({count},); got {y.dtype} of shape "

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Params
+from jaxae.training.parallel import devices_mesh, replicated
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -52,7 +53,7 @@ def save(
     """
     import orbax.checkpoint as ocp
 
-    arrays = {"state": flatten(state), "best": flatten(best)}
+    arrays = {"state": _shared(flatten(state)), "best": _shared(flatten(best))}
     specifications = {name: specification(tree) for name, tree in arrays.items()}
     meta = {"epoch": epoch, "monitor": monitor, **specifications}
     manager.save(
@@ -89,7 +90,7 @@ def restore(manager: "ocp.CheckpointManager", **like: Any) -> dict[str, Any]:
     flat = {name: flatten(tree) for name, tree in like.items()}
     for name, arrays in flat.items():
         _check_same(name, meta[name], specification(arrays))
-    wanted = {name: ocp.args.StandardRestore(arrays) for name, arrays in flat.items()}
+    wanted = {name: ocp.args.StandardRestore(_shared(arrays)) for name, arrays in flat.items()}
     items = manager.restore(step, args=ocp.args.Composite(**wanted))
     trees = {name: _unflatten(like[name], items[name]) for name in like}
     return {"epoch": meta["epoch"], "monitor": meta["monitor"], **trees}
@@ -114,6 +115,15 @@ def specification(arrays: dict[str, Any]) -> dict[str, list[Any]]:
     return {name: [list(np.shape(a)), str(a.dtype)] for name, a in arrays.items()}
 
 
+def _shared(arrays: dict[str, Any]) -> dict[str, Any]:
+    """With several processes, arrays that each has for itself as one of all, as Orbax wants it."""
+    return {n: replicated(a, devices_mesh()) if _is_local(a) else a for n, a in arrays.items()}
+
+
+def _is_local(a: Any) -> bool:
+    return jax.process_count() > 1 and isinstance(a, jax.Array) and a.is_fully_addressable
+
+
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -130,7 +140,10 @@ def _raw(leaf: Any) -> Any:
 
 def _unflatten(like: Any, arrays: dict[str, Any]) -> Any:
     leaves, structure = jax.tree.flatten(like)
-    restored = [arrays[name] for name in flatten(like)]
+    restored = [
+        arrays[name].addressable_data(0) if _is_local(a) else arrays[name]
+        for name, a in flatten(like).items()
+    ]
     keyed = [
         jax.random.wrap_key_data(a, impl=jax.random.key_impl(jnp.empty(leaf.shape, leaf.dtype)))
         if hasattr(leaf, "dtype") and _is_key(leaf)

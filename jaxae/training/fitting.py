@@ -210,12 +210,12 @@ def all_finite(tree: Any, ndim: int = 0) -> Array:
 
 
 def to_device(data: Batch) -> Batch:
-    """The arrays of `data` on the default device.
+    """The arrays of `data` on the default device; those of JAX stay where they are.
 
     On a CPU an aligned array, as `load` and `split` give, is used where it lies: do not
     change it afterwards.
     """
-    return jax.tree.map(jax.device_put, dict(data))
+    return {n: a if isinstance(a, jax.Array) else jax.device_put(a) for n, a in data.items()}
 
 
 def _rows(a: Array, index: Array) -> Array:

@@ -2,11 +2,10 @@
 
 import json
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Metrics, Params
-from jaxae.training import checkpoints
+from jaxae.training import checkpoints, processes
 from jaxae.training.fitting import Advance, all_finite
 from jaxae.training.folders import Row, keep_rows, open_folder, to_lines
 from jaxae.training.standing import Standing
@@ -94,20 +93,23 @@ def run(
     """
     _check(epochs, patience)
     folder = Path(folder)
-    open_folder(folder, json.loads(json.dumps(config or {})), resume)
+    settings, first = json.loads(json.dumps(config or {})), processes.is_first()
+    processes.from_first(lambda: open_folder(folder, settings, resume))
     with ExitStack() as stack:
-        interrupted = stack.enter_context(_stop_signals())  # until the last save is on disk
+        # entered first, so that signals are waited for until the last save is on disk
+        interrupted = stack.enter_context(processes.stop_signals())
         manager = checkpoints.open_checkpoints(folder / "checkpoints")
         stack.callback(manager.close)
         saved = checkpoints.restore(manager, state=state, best=state.params)
         state, best = saved.get("state", state), saved.get("best", state.params)
-        rows = keep_rows(folder / "metrics.jsonl", saved.get("epoch", 0))
-        log = stack.enter_context(open(folder / "metrics.jsonl", "a"))
+        path, done = folder / "metrics.jsonl", saved.get("epoch", 0)
+        rows = processes.from_first(lambda: keep_rows(path, done))
+        log = stack.enter_context(open(path if first else os.devnull, "a"))
         if rows:
             _check_monitor(monitor, rows[-1], saved["monitor"])
         standing = Standing.of(rows, monitor, patience)
-        bar = stack.enter_context(_bar(epochs, len(rows), progress, title))
-        saved_epoch, saved_at = len(rows), time.monotonic()
+        bar = stack.enter_context(_bar(epochs, len(rows), progress if first else False, title))
+        saved_epoch, saved_at, together = len(rows), time.monotonic(), True
         try:
             while (stopped := _why_stop(standing, epochs, interrupted)) is None:
                 after, row = _one_epoch(advance, state, len(rows), monitor)
@@ -123,11 +125,14 @@ def run(
                 shown = {monitor: float(np.nanmin(row[monitor])), "examples/s": rate}
                 bar.set_postfix(shown, refresh=False)
                 bar.update()
-                if time.monotonic() - saved_at > checkpoint_seconds:
+                if processes.anyone(time.monotonic() - saved_at > checkpoint_seconds):
                     _save(manager, log, len(rows), state, best, monitor)
                     saved_epoch, saved_at = len(rows), time.monotonic()
+        except BaseException as error:  # of one process alone: it cannot save without its peers
+            together = jax.process_count() == 1 or isinstance(error, DivergenceError)
+            raise
         finally:  # also after a divergence or an error: `state` is the last good one
-            if saved_epoch != len(rows):
+            if saved_epoch != len(rows) and together:
                 _save(manager, log, len(rows), state, best, monitor)
     return Run(state, best, rows, standing.best_epoch, stopped, standing.diverged)
 
@@ -203,18 +208,20 @@ def _check_monitor(monitor: str, metrics: Mapping[str, float], before: str | Non
 
 
 def _save(manager: Any, log: IO[str], epochs: int, state: Any, best: Params, monitor: str) -> None:
-    os.fsync(log.fileno())  # the rows of these epochs come to disk before the checkpoint
+    if processes.is_first():
+        os.fsync(log.fileno())  # the rows of these epochs come to disk before the checkpoint
     checkpoints.save(manager, epochs, state, best, monitor)
 
 
 def _why_stop(
     standing: Standing, epochs: int, interrupted: threading.Event
 ) -> Literal["finished", "early", "interrupted"] | None:
+    stop = processes.anyone(interrupted.is_set())  # all of them, or none
     if standing.epoch >= epochs:
         return "finished"
     if not standing.moving.any():
         return "early"
-    return "interrupted" if interrupted.is_set() else None
+    return "interrupted" if stop else None
 
 
 def _bar(epochs: int, done: int, progress: bool | None, title: str) -> Any:
@@ -223,25 +230,3 @@ def _bar(epochs: int, done: int, progress: bool | None, title: str) -> Any:
     hide = None if progress is None else not progress
     bar = {"total": epochs, "initial": done, "unit": "epoch", "desc": title or None}
     return tqdm(**bar, disable=hide, dynamic_ncols=True)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        del frame
-        if event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        event.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -251,7 +251,14 @@ def _share(members: int) -> np.ndarray | None:
 def _gathered(tree: Any, members: int) -> Any:
     from jax.experimental.multihost_utils import process_allgather
 
-    return jax.tree.map(lambda a: process_allgather(a, tiled=True)[:members], tree)
+    def gathered(a: Any) -> Any:
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            bits = gathered(jax.random.key_data(a))
+            return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(a))
+        # the parts lie on this process's devices: through the host, then from each to all
+        return jnp.asarray(process_allgather(np.asarray(a), tiled=True)[:members])
+
+    return jax.tree.map(gathered, tree)
 
 
 def _mib(size: float) -> str:

@@ -163,7 +163,7 @@ def test_a_signal_while_the_last_save_is_written_does_no_harm(folder, monkeypatc
         assert go(folder).stopped == "finished"
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert ours == ["jaxae.training.runs"]
+    assert ours == ["jaxae.training.processes"]
 
 
 def test_runs_off_the_main_thread(folder, whole):
