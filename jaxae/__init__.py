@@ -64,7 +64,9 @@ from jaxae.training.fitting import start as start
 from jaxae.training.fitting import stream as stream
 from jaxae.training.learners import gradient as gradient
 from jaxae.training.learners import restarted as restarted
+from jaxae.training.members import Training as Training
 from jaxae.training.members import over_members as over_members
+from jaxae.training.members import over_trainings as over_trainings
 from jaxae.training.parallel import data_parallel as data_parallel
 from jaxae.training.parallel import devices_mesh as devices_mesh
 from jaxae.training.parallel import global_batch as global_batch

@@ -1,12 +1,14 @@
 """Options that variants share, and what they make of them: parts, and an optimiser."""
 
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+import jax
 import optax
 
 import jaxae
@@ -35,6 +37,15 @@ def call(work: Callable[[Config], Any], config: Config) -> None:
     except KeyboardInterrupt:
         print("Stopped at once; the checkpoint has the last finished epoch. --resume goes on.")
         sys.exit(130)
+
+
+def use_devices(count: int | None = None) -> None:
+    """Divides a CPU into so many devices, by default one for each core; others stay as they are.
+
+    Before JAX computes anything.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jax.config.update("jax_num_cpu_devices", count or cores or 1)
 
 
 def in_use(value: Any) -> bool:

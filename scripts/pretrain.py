@@ -5,6 +5,8 @@ Without arguments restricted Boltzmann machines, then Adam, on digits. Others, f
 python scripts/pretrain.py --layers 1000 500 250 30 --data mnist --labels 1000
 
 python scripts/pretrain.py --layer denoising --layers 256 64 --code sigmoid --twin
+
+python scripts/pretrain.py --layer denoising --sweep noise-level=0,0.1,0.25,0.4 --seeds 5
 """
 
 import sys
@@ -18,11 +20,12 @@ import jaxae
 from jaxae.base import Params, as_float
 from jaxae.data import Shards
 from jaxae.training.folders import open_folder
-from options import call
+from options import call, use_devices
 from reports import Splits, load_splits
 from stack_configs import Stack, to_json
 from stack_phases import Follow, Phase, chain, plan
 from stack_reports import report
+from stack_sweeps import sweep
 
 POSITIVE = (
     *("pretrain_epochs", "finetune_epochs", "label_epochs", "batch_size", "label_batch_size"),
@@ -41,6 +44,10 @@ def pretrain(config: Stack) -> Path:
     """Trains, evaluates and draws what the configuration says; returns the run's folder."""
     start = time.perf_counter()
     splits = load_splits(cast(Any, config))
+    if config.sweep or config.seeds > 1:
+        folder = sweep(config, splits, check)
+        print(f"\n{time.perf_counter() - start:.0f} s. Phases, figures, summary.json: {folder}")
+        return folder
     check(config, splits)
     made = plan(config, splits)
     folder = config.run_folder(f"{config.layer}-stack", config.data)
@@ -130,6 +137,8 @@ def _trained_in(folder: Path, config: Stack) -> Follow:
 def main() -> None:
     """Reads the command line."""
     config = tyro.cli(Stack, description=__doc__)
+    if config.sweep or config.seeds > 1:
+        use_devices()
     call(pretrain, config)
 
 

@@ -89,6 +89,14 @@ class StackOptions:
     freeze_layers: int = 0
     """So many lower layers of the pretrained encoder are left as they are."""
 
+    sweep: tuple[str, ...] = ()
+    """Numbers in which the members of a sweep differ, such as noise-level=0,0.1,0.4
+    or label-learning-rate=1e-4..1e-2; each phase trains all members as one program."""
+    seeds: int = 1
+    """Members at each point of a sweep."""
+    samples: int = 16
+    """Points drawn where a range is given."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stack(RunOptions, DataOptions, StackOptions):

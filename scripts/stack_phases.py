@@ -66,9 +66,9 @@ Follow = Callable[[Phase], Params]
 """Trains a phase and gives its parameters, or fetches those that a checkpoint has."""
 
 
-def keys_of(seed: int) -> Keys:
-    """The keys of a seed."""
-    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+def keys_of(key: Key) -> Keys:
+    """The keys that a run draws from one."""
+    return Keys(*jax.random.split(key, len(Keys._fields)))
 
 
 class Plan(NamedTuple):
@@ -100,7 +100,7 @@ def plan(config: Stack, splits: Splits, keys: Keys | None = None) -> Plan:
         ValueError: what models, paths to freeze or labels refuse, before anything is trained.
     """
     rows = {"x": splits.train["x"]}, {"x": splits.validation["x"]}
-    shape, keys = splits.train["x"].shape[1:], keys or keys_of(config.seed)
+    shape, keys = splits.train["x"].shape[1:], keys or keys_of(jax.random.key(config.seed))
     net, layers = config.net(shape), config.pretraining(shape, len(splits.train["x"]))
     made = Plan(config, splits, rows, keys, layers, net, None)
     like = jax.eval_shape(net.init, keys.tuning, {"x": rows[0]["x"][:1]})

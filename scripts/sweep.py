@@ -10,7 +10,6 @@ python scripts/sweep.py rbm --learning-rate 0.01 0.03 0.1 --momentum 0.5 0.9
 """
 
 import dataclasses
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -22,7 +21,7 @@ import jaxae
 from jaxae import evaluation
 from jaxae.base import Autoencoder, Learner
 from jaxae.data import Shards
-from options import VALIDATION, call
+from options import VALIDATION, call, use_devices
 from reports import load_splits
 from sweep_configs import SWEPT, axes_of, base_of, name_of, points_of, to_json_of
 from sweep_reports import Swept, report
@@ -93,8 +92,7 @@ def main() -> None:
         for name, kind in SWEPT.items()
     )
     config = tyro.cli(Union[kinds], description=__doc__)  # noqa: UP007
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", config.devices or cores or 1)
+    use_devices(config.devices)
     call(sweep, config)
 
 

@@ -12,6 +12,8 @@ from options import Variant
 
 FIXED = ("checkpoint_seconds", "validation_fraction")
 """Numbers that are of the whole sweep."""
+WHOLE = ("k",)
+"""Whole numbers that may be swept: they shape no array."""
 
 
 class Range(NamedTuple):
@@ -72,7 +74,8 @@ def _swept(kind: type[Variant]) -> type[Variant]:
     hints = typing.get_type_hints(kind)
     fields: list[Any] = []
     for field in dataclasses.fields(kind):
-        if hints[field.name] in (float, float | None) and field.name not in FIXED:
+        number = hints[field.name] in (float, float | None) or field.name in WHOLE
+        if number and field.name not in FIXED:
             default: Any = () if field.default is None else (field.default,)
             axis = Annotated[tuple[float | Range, ...], AXIS]
             fields.append((field.name, axis, dataclasses.field(default=default)))
@@ -98,6 +101,8 @@ def base_of(config: Any) -> Variant:
     for name in filter(lambda name: _is_axis(config, name), values):
         first = values[name][0] if values[name] else None
         values[name] = first.low if isinstance(first, Range) else first
+        if name in WHOLE and isinstance(first, float):
+            values[name] = int(first)
     return kind(**values)
 
 
@@ -135,7 +140,10 @@ def cross(
             "Nothing is swept: give an option several values, such as --noise-level 0 0.1 0.2, "
             "or a range, such as --learning-rate 1e-4..1e-2, or --seeds."
         )
-    made = points.grid(**values) if values else {}
+    if partial := [n for n in WHOLE if n in axes and not _whole(axes[n])]:
+        raise ValueError(f"{partial[0]} takes whole numbers; got {_words(axes[partial[0]])}.")
+    typed = {n: [int(a) for a in v] if n in WHOLE else v for n, v in values.items()}  # type: ignore
+    made = points.grid(**typed) if values else {}
     if ranges:
         draws = {name: points.log_uniform(*r) for name, r in ranges.items()}
         drawn = points.sample(seed, samples, **draws)
@@ -160,6 +168,10 @@ def name_of(config: Any) -> str:
 def _is_axis(config: Any, name: str) -> bool:
     field = next(f for f in dataclasses.fields(config) if f.name == name)
     return getattr(field.type, "__metadata__", None) == (AXIS,)
+
+
+def _whole(values: tuple[float | Range, ...]) -> bool:
+    return all(not isinstance(a, Range) and a == int(a) for a in values)
 
 
 def _words(values: tuple[float | Range, ...]) -> str:

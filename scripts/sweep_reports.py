@@ -29,6 +29,7 @@ LINES = 8
 """Models of a figure, at most."""
 
 METRICS = ("mse", "knn_accuracy", "linear_accuracy")
+Axes = dict[str, tuple[float | Range, ...]]
 Table = list[dict[str, Any]]
 
 
@@ -68,22 +69,17 @@ def report(folder: Path, config: Any, swept: Swept, splits: Splits) -> str:
     if f"validation_{select}" not in members[0]:
         names = list(METRICS if labelled else METRICS[:1])
         raise ValueError(f"select is one of {names} for these data; got {select!r}.")
-    groups = _groups(swept.points, members)
-    best = _best(groups, select)
-    if any(isinstance(values[0], Range) for values in axes_of(config).values()):
-        groups.sort(key=lambda group: -_score(group[1], select))
-    table = [_row(values, group, select) for values, group in groups]
-    summary = {"select": select, "best": best, "points": table, "members": members}
-    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    _draw(folder, config, swept, members, splits)
+    best, table = compare(folder, axes_of(config), swept.points, members, select)
+    kernels = swept.result.best["encoder"]["layer_0"]["kernel"]
+    drawn = {f"test {n}": n for n in METRICS if n in members[0]}
+    draw_axes(folder, axes_of(config), members, drawn, kernels, splits.test["x"].shape[1:])
+    _curves(swept, members).savefig(folder / "figures" / "curves.png", dpi=DPI)
     wanted = range(len(members)) if -1 in config.export else config.export
     texts = {i: export(folder, swept, i, splits) for i in sorted({best, *wanted})}
-    lost = sum(m["diverged"] for m in members)
-    notes = f"\n\n{lost} member(s) diverged and stayed as before that epoch." if lost else ""
     named = ", ".join(f"{k} {v:g}" for k, v in swept.point(best).items())
     lines = (
         "\nTest rows, but of the validation column; mean ± 95 % interval over seeds.",
-        evaluation.format_table(table) + notes,
+        table,
         f"\nBest by {select} on validation rows: member {best} ({named or 'no axis'}, seed "
         f"{members[best]['seed']}); on test rows:",
         texts[best],
@@ -92,20 +88,46 @@ def report(folder: Path, config: Any, swept: Swept, splits: Splits) -> str:
     return "\n".join(lines)
 
 
+def compare(
+    folder: Path, axes: Axes, points: Points, members: Table, select: str
+) -> tuple[int, str]:
+    """The best member and a table of all points, by a metric of validation rows.
+
+    Writes `summary.json`. Members have `validation_` and that metric, `diverged`, and others.
+    """
+    groups = _groups(points, members)
+    best = _best(groups, select)
+    if any(isinstance(values[0], Range) for values in axes.values()):
+        groups.sort(key=lambda group: -_score(group[1], select))
+    table = [_row(values, group) for values, group in groups]
+    summary = {"select": select, "best": best, "points": table, "members": members}
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    lost = sum(m["diverged"] for m in members)
+    notes = f"\n\n{lost} member(s) diverged and stayed as before that epoch." if lost else ""
+    return best, evaluation.format_table(table) + notes
+
+
 def export(folder: Path, swept: Swept, i: int, splits: Splits) -> str:
     """Leaves a member as a run of its own, with figures; returns its table."""
     own, config = folder / f"member_{i}", swept.config(i)
-    model = swept.member(swept.point(i))[0]
-    state, best = (jaxae.take(tree, i) for tree in (swept.result.state, swept.result.best))
-    open_folder(own, json.loads(json.dumps(to_json(config))), own.exists())
+    export_run(folder, own, to_json(config), swept.result, i, config.MONITOR)
+    model, best = swept.member(swept.point(i))[0], jaxae.take(swept.result.best, i)
+    return report_run(own, config, model, best, splits)
+
+
+def export_run(
+    folder: Path, own: Path, config: dict[str, Any], result: jaxae.Run, i: int, monitor: str
+) -> None:
+    """Leaves what the swept run in `folder` has of a member as a run in `own`."""
+    open_folder(own, json.loads(json.dumps(config)), own.exists())
     lines = [row for row in read_rows(folder / "metrics.jsonl") if row.pop("member") == i]
     kept = [row for row in lines if all(v is not None for v in row.values())]
     write_text(own / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+    state, best = (jaxae.take(tree, i) for tree in (result.state, result.best))
     manager = checkpoints.open_checkpoints(own / "checkpoints")
     if manager.latest_step() is None:
-        checkpoints.save(manager, len(kept), state, best, config.MONITOR)
+        checkpoints.save(manager, len(kept), state, best, monitor)
     manager.close()
-    return report_run(own, config, model, best, splits)
 
 
 def _measure(swept: Swept, splits: Splits, select: str) -> Table:
@@ -167,10 +189,11 @@ def _score(members: Table, select: str) -> float:
     return float(np.mean(values)) * (-1 if select == "mse" else 1) if values else -np.inf
 
 
-def _row(values: dict[str, Any], group: Table, select: str) -> dict[str, Any]:
+def _row(values: dict[str, Any], group: Table) -> dict[str, Any]:
     """The row of a point: means and intervals over its seeds."""
     good = [m for m in group if not m["diverged"]]
-    names = [n for n in (f"validation_{select}", *METRICS) if n in group[0]]
+    left = {"member", "seed", "best_epoch", "diverged", *values}
+    names = sorted((n for n in group[0] if n not in left), key=lambda n: "validation_" not in n)
     return {**values, "members": len(good), **{n: _mean([m[n] for m in good]) for n in names}}
 
 
@@ -181,28 +204,33 @@ def _mean(values: list[float]) -> str | None:
     return f"{mean:.4g} ± {width:.2g}"
 
 
-def _draw(folder: Path, config: Any, swept: Swept, members: Table, splits: Splits) -> None:
-    """Metrics against each axis, filters by its values, and validation by epoch."""
+def draw_axes(
+    folder: Path, axes: Axes, members: Table, names: dict[str, str], kernels: Any, shape: Any
+) -> None:
+    """Metrics against each axis, and the first layer's filters by its values.
+
+    Args:
+        folder: of the run.
+        axes: what was swept.
+        members: their metrics.
+        names: which of these are drawn, by their labels.
+        kernels: `(members, d, units)`.
+        shape: of an input.
+    """
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     good = [m for m in members if not m["diverged"]]
-    names = [n for n in METRICS if n in members[0]]
-    shape, kernels = splits.test["x"].shape[1:], swept.result.best["encoder"]["layer_0"]["kernel"]
-    for axis, values in axes_of(config).items():
-        drawn = isinstance(values[0], Range)
-        y = {f"test {name}": [m[name] for m in good] for name in names}
+    for axis in axes:
+        y = {label: [m[name] for m in good] for label, name in names.items()}
         figure = evaluation.response([m[axis] for m in good], y, xlabel=axis)
         figure.savefig(figures / f"{axis}.png", dpi=DPI)
         levels = sorted({m[axis] for m in good})
         some = [levels[j] for j in np.unique(np.linspace(0, len(levels) - 1, LINES).astype(int))]
         first = {level: next(m["member"] for m in good if m[axis] == level) for level in some}
-        rows = {f"{axis} {level:.3g}": kernels[i] for level, i in first.items()}
-        title = "" if drawn else f", seed {swept.base.seed}"
-        figure = evaluation.filter_rows(
-            rows, shape, title=f"Filters by norm, each scaled to its largest weight{title}"
-        )
+        rows = {f"{axis} {level:.3g}": np.asarray(kernels[i]) for level, i in first.items()}
+        title = "Filters by norm, each scaled to its largest weight; one member a row"
+        figure = evaluation.filter_rows(rows, shape, title=title)
         figure.savefig(figures / f"filters_{axis}.png", dpi=DPI)
-    _curves(swept, members).savefig(figures / "curves.png", dpi=DPI)
 
 
 def _curves(swept: Swept, members: Table) -> Any:

@@ -48,10 +48,10 @@ class TopK(Deterministic):
     Of equal entries the first are kept, never more than k.
 
     Attributes:
-        k: at most the number of entries.
+        k: at most the number of entries; may be traced, which sorts all of them.
     """
 
-    k: int
+    k: chex.Numeric
 
     def select(self, h: Array, train: bool) -> Array:
         """Keeps exactly k entries, then applies the rectifier."""
@@ -63,14 +63,14 @@ class KSparse(Deterministic):
     """The k largest entries of an example as they are (Makhzani & Frey, 2014).
 
     Attributes:
-        k: the number to keep, at last.
+        k: the number to keep, at last; this, start_k and alpha may be traced.
         start_k: the number to keep at first; None for k.
         anneal_steps: over so many steps the number falls from start_k to k, evenly.
         alpha: in use, without training, alpha * k entries are kept.
     """
 
-    k: int
-    start_k: int | None = None
+    k: chex.Numeric
+    start_k: chex.Numeric | None = None
     anneal_steps: int = 0
     alpha: chex.Numeric = 1.0
 
@@ -88,7 +88,8 @@ class KSparse(Deterministic):
         left = jnp.maximum(0.0, 1.0 - steps.value / self.anneal_steps)
         carry(self, steps, lambda n: n + 1.0)
         k = jnp.round(self.k + left * (self.start_k - self.k)).astype(jnp.int32)
-        return keep_largest(h, k, most=max(self.k, self.start_k))
+        ends = (self.k, self.start_k)
+        return keep_largest(h, k, most=None if is_traced(ends) else max(ends))
 
 
 class BatchTopK(Deterministic):
@@ -98,11 +99,11 @@ class BatchTopK(Deterministic):
     of the smallest entry that was kept in training.
 
     Attributes:
-        k: entries for an example, in the mean.
+        k: entries for an example, in the mean; may be traced.
         decay: of the running mean.
     """
 
-    k: int
+    k: chex.Numeric
     decay: float = 0.99
 
     @nn.compact

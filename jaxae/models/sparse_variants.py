@@ -5,8 +5,9 @@ from numbers import Integral
 from typing import Any
 
 import chex
+import jax.numpy as jnp
 
-from jaxae.base import Autoencoder, check_range
+from jaxae.base import Autoencoder, check_range, is_traced
 from jaxae.models import codes, sparsity
 from jaxae.models.dictionaries import dictionary
 from jaxae.models.networks import Shape, mlp
@@ -51,8 +52,8 @@ def k_sparse(
     shape: Shape,
     latent_dim: int,
     *,
-    k: int = 25,
-    start_k: int | None = None,
+    k: chex.Numeric = 25,
+    start_k: chex.Numeric | None = None,
     anneal_steps: int = 0,
     alpha: chex.Numeric = 1.0,
     **parts: Any,
@@ -168,7 +169,7 @@ def jump_relu(
     return _atoms(code, shape, latent_dim, parts)
 
 
-def top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoencoder:
+def top_k(shape: Shape, latent_dim: int, *, k: chex.Numeric = 32, **parts: Any) -> Autoencoder:
     """A dictionary of which each example uses its k best atoms (Gao et al., 2024).
 
     Args:
@@ -186,7 +187,9 @@ def top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoen
     return _revived(codes.TopK(k), shape, latent_dim, parts)
 
 
-def batch_top_k(shape: Shape, latent_dim: int, *, k: int = 32, **parts: Any) -> Autoencoder:
+def batch_top_k(
+    shape: Shape, latent_dim: int, *, k: chex.Numeric = 32, **parts: Any
+) -> Autoencoder:
     """A dictionary of which a batch uses k atoms an example in the mean (Bussmann et al., 2024).
 
     In use a threshold takes the batch's place. The arguments are those of `top_k`.
@@ -203,7 +206,7 @@ def matryoshka(
     shape: Shape,
     latent_dim: int,
     *,
-    k: int = 32,
+    k: chex.Numeric = 32,
     prefixes: Sequence[int] | None = None,
     **parts: Any,
 ) -> Autoencoder:
@@ -231,7 +234,9 @@ def _revived(
     """A dictionary whose dead units are revived, by default by twice k of them at a time."""
     _check_k(latent_dim, code.k)
     given = {name: parts.pop(name) for name in ("aux_coefficient", "dead_after") if name in parts}
-    if aux_k := parts.pop("aux_k", min(latent_dim, 2 * code.k)):
+    least: Any = jnp.minimum if is_traced(code.k) else min
+    aux_k = parts.pop("aux_k", least(latent_dim, 2 * code.k))
+    if is_traced(aux_k) or aux_k:
         own = (*own, sparsity.aux_k(aux_k, **given))
     return _atoms(code, shape, latent_dim, parts, *own)
 
@@ -242,7 +247,7 @@ def _atoms(code: Any, shape: Shape, latent_dim: int, parts: Any, *own: Any) -> A
     return deep(shape, latent_dim, **{"networks": dictionary, "code": code, **parts})
 
 
-def _check_k(latent_dim: int, *given: int) -> None:
+def _check_k(latent_dim: int, *given: chex.Numeric) -> None:
     for k in given:
-        if not isinstance(k, Integral) or not 1 <= int(k) <= latent_dim:
+        if not is_traced(k) and (not isinstance(k, Integral) or not 1 <= int(k) <= latent_dim):
             raise ValueError(f"k is a number of units in [1, {latent_dim}]; got {k!r}.")

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxae.base import Array, check_range, where_observed
+from jaxae.base import Array, check_range, is_traced, where_observed
 from jaxae.models.carrying import carried, carry, report, running_mean
 from jaxae.models.networks import atoms
 from jaxae.models.penalties import Forward, Penalty
@@ -95,7 +95,7 @@ class AuxK(nn.Module):
         dead_after: examples.
     """
 
-    aux_k: int
+    aux_k: chex.Numeric
     aux_coefficient: chex.Numeric = 1 / 32
     dead_after: int = 100_000
 
@@ -108,7 +108,8 @@ class AuxK(nn.Module):
         fired = jnp.any(z != 0, axis=tuple(range(z.ndim - 1)))
         carry(self, since, lambda n: jnp.where(fired, 0.0, n + z.shape[0]))
         report(self, "dead_fraction", jnp.mean(dead.astype(z.dtype)))
-        revived = keep_largest(jnp.where(dead, jax.nn.relu(h), 0), min(self.aux_k, h.shape[-1]))
+        kept = (jnp.minimum if is_traced(self.aux_k) else min)(self.aux_k, h.shape[-1])
+        revived = keep_largest(jnp.where(dead, jax.nn.relu(h), 0), kept)
         x = forward.batch["x"]
         x_hat = jax.lax.stop_gradient(forward.decode(forward.params, z))
         error = where_observed(forward.batch, x - x_hat)
@@ -121,7 +122,9 @@ class AuxK(nn.Module):
         return self.aux_coefficient * jnp.where(jnp.any(dead), nmse, 0.0)
 
 
-def aux_k(k: int, aux_coefficient: chex.Numeric = 1 / 32, dead_after: int = 100_000) -> AuxK:
+def aux_k(
+    k: chex.Numeric, aux_coefficient: chex.Numeric = 1 / 32, dead_after: int = 100_000
+) -> AuxK:
     """The `AuxK` of these numbers.
 
     Raises:

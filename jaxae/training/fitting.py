@@ -96,8 +96,8 @@ def fit(
         metrics = jax.tree.map(lambda a: jnp.mean(a, axis=0), metrics)
         going &= jnp.isfinite(metrics.get("loss", 0.0)) & all_finite(after.params)
         state = jax.tree.map(partial(jnp.where, going), after, before)
-        metrics = jax.tree.map(lambda a: jnp.where(going, a, jnp.nan), metrics)
-        return (state, going), {**metrics, **(evaluate(state.params) if evaluate else {})}
+        metrics = {**metrics, **(evaluate(state.params) if evaluate else {})}
+        return (state, going), jax.tree.map(lambda a: jnp.where(going, a, jnp.nan), metrics)
 
     (state, _), history = jax.lax.scan(
         one_epoch, (state, jnp.array(True)), first_epoch + jnp.arange(epochs)

@@ -1,8 +1,9 @@
 """The members of a sweep as one state, which a run trains epoch by epoch."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,8 +13,79 @@ from jaxae.training.fitting import Advance, fit, start
 from jaxae.training.points import Points, num_members
 from jaxae.training.sweeping import replicate, swept
 
+
+class Training(NamedTuple):
+    """What one member does: the arguments of `fit`.
+
+    Attributes:
+        learner: what makes one step.
+        state: at first.
+        key: the randomness of order, corruptions and codes.
+        data: what it is trained on.
+        evaluate: `params -> metrics`, after each epoch; None for nothing.
+    """
+
+    learner: Learner
+    state: Any
+    key: Key
+    data: Batch
+    evaluate: Callable[[Params], Metrics] | None = None
+
+
 Member = Callable[[dict[str, Any]], tuple[Autoencoder, Learner]]
 """`point -> (model, learner)`, where a point has one traced number for each name."""
+
+
+def over_trainings(
+    training: Callable[..., Training],
+    shared: Any,
+    *args: Any,
+    batch_size: int,
+    chunk: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    memory_limit: int | None = None,
+) -> tuple[Any, Advance]:
+    """The initial state of many trainings of any kind, and the `advance` that `run` wants.
+
+    The members may differ in all that is traced, their data and first parameters included:
+    what a layer of a swept stack sees are the codes of its own member. `over_members` is this
+    for models that start at random on data that all share.
+
+    Args:
+        training: `(shared, *args of one member) -> Training`, pure; called in each epoch,
+            where XLA leaves out what that epoch does not need.
+        shared: arrays that all members see.
+        *args: trees of arrays with a row for each member.
+        batch_size: examples in a step.
+        chunk: as in `sweep`.
+        devices: as in `sweep`.
+        memory_limit: as in `sweep`.
+
+    Raises:
+        ValueError: as `sweep` and `fit` do, before anything is compiled.
+    """
+    how: Any = {"chunk": chunk, "devices": devices, "memory_limit": memory_limit}
+
+    def one_epoch(inputs: Any, state: Any, *args: Any) -> tuple[Any, Metrics]:
+        shared, epoch = inputs
+        now = training(shared, *args)
+        state, history = fit(
+            now.learner,
+            state,
+            now.data,
+            now.key,
+            epochs=1,
+            batch_size=batch_size,
+            evaluate=now.evaluate,
+            first_epoch=epoch,
+        )
+        return state, jax.tree.map(lambda a: a[0], history)
+
+    state = swept(lambda shared, *args: training(shared, *args).state, **how)(shared, *args)
+    step = swept(one_epoch, **how)
+    on = tuple(jax.local_devices() if devices is None else devices)[: num_members(args)]
+    shared = replicate(shared, on)  # once, not for each epoch
+    return state, lambda state, epoch: step((shared, np.int32(epoch)), state, *args)
 
 
 def over_members(
@@ -69,37 +141,27 @@ def over_members(
         raise ValueError(
             f"batch_size is a positive integer of at most the {num} examples; got {batch_size!r}."
         )
-    members = num_members((points, keys))
-    how: Any = {"chunk": chunk, "devices": devices, "memory_limit": memory_limit}
 
-    def begin(data: Batch, key: Key, point: dict[str, Any]) -> tuple[Any, Key]:
-        return start(*member(point), data, key)
-
-    def one_epoch(shared: Any, key: Key, point: dict[str, Any], state: Any) -> tuple[Any, Metrics]:
-        data, validation, epoch = shared
+    def training(shared: Any, key: Key, point: dict[str, Any]) -> Training:
+        data, validation = shared
         model, learner = member(point)
+        state, key = start(model, learner, data, key)
+        judge = None if evaluate is None else partial(_judged, evaluate(model), validation)
+        return Training(learner, state, key, data, judge)
 
-        def judge(params: Params) -> Metrics:
-            return evaluate(model)(params, validation) if evaluate else {}
+    return over_trainings(
+        training,
+        (dict(data), None if validation is None else dict(validation)),
+        keys,
+        points,
+        batch_size=batch_size,
+        chunk=chunk,
+        devices=devices,
+        memory_limit=memory_limit,
+    )
 
-        state, history = fit(
-            learner,
-            state,
-            data,
-            key,
-            epochs=1,
-            batch_size=batch_size,
-            evaluate=judge,
-            first_epoch=epoch,
-        )
-        return state, jax.tree.map(lambda a: a[0], history)
 
-    state, fit_keys = swept(begin, **how)(dict(data), keys, points)
-    step = swept(one_epoch, **how)
-    on = tuple(jax.local_devices() if devices is None else devices)[:members]
-    shared = replicate((dict(data), None if validation is None else dict(validation)), on)
-
-    def advance(state: Any, epoch: int) -> tuple[Any, Metrics]:
-        return step((*shared, np.int32(epoch)), fit_keys, points, state)
-
-    return state, advance
+def _judged(
+    evaluate: Callable[[Params, Batch], Metrics], validation: Batch, params: Params
+) -> Metrics:
+    return evaluate(params, validation)

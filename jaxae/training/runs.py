@@ -113,6 +113,7 @@ def run(
         try:
             while (stopped := _why_stop(standing, epochs, interrupted)) is None:
                 after, row = _one_epoch(advance, state, len(rows), monitor)
+                row = _of_moving(row, standing.moving)
                 now, good, better = standing.after(row)
                 if not now.moving.any() and now.diverged.all():
                     raise _divergence(row)
@@ -122,7 +123,7 @@ def run(
                 # at once, so that a second Ctrl-C, wherever it strikes, leaves what fits together
                 (state, best), rows, standing = chosen, [*rows, row], now
                 rate = f"{examples / row['seconds']:,.0f}"
-                shown = {monitor: float(np.nanmin(row[monitor])), "examples/s": rate}
+                shown = {monitor: float(np.fmin.reduce(np.ravel(row[monitor]))), "examples/s": rate}
                 bar.set_postfix(shown, refresh=False)
                 bar.update()
                 if processes.anyone(time.monotonic() - saved_at > checkpoint_seconds):
@@ -154,6 +155,14 @@ def _one_epoch(advance: Advance, state: Any, epoch: int, monitor: str) -> tuple[
     values = {**values, monitor: np.where(finite, values[monitor], np.nan)}
     row = {name: a if members else float(a) for name, a in values.items()}
     return state, {"epoch": epoch + 1, "seconds": time.perf_counter() - start, **row}
+
+
+def _of_moving(row: Row, moving: np.ndarray) -> Row:
+    """The row as `metrics.jsonl` brings it back: NaN where a member had stopped, or in its end."""
+    return {
+        name: np.where(moving & np.isfinite(a), np.float64(a), np.nan) if np.ndim(a) else a
+        for name, a in row.items()
+    }
 
 
 _finite = jax.jit(all_finite, static_argnums=1)

@@ -14,6 +14,9 @@ from suites import (
     speed,
     stacks,
     superposition,
+    sweep_noise,
+    sweep_scale,
+    sweeps,
 )
 from suites.rows import Row
 
@@ -29,7 +32,8 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *deep.ROWS,
         *labels.ROWS,
         *stacks.ROWS,
+        *sweep_noise.ROWS,
     ),
-    "speed": (*speed.ROWS, *jacobians.ROWS, *boltzmann.SPEED_ROWS),
-    "resources": resources.ROWS,
+    "speed": (*speed.ROWS, *jacobians.ROWS, *boltzmann.SPEED_ROWS, *sweeps.ROWS),
+    "resources": (*resources.ROWS, *sweep_scale.ROWS),
 }

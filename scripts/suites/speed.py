@@ -20,16 +20,18 @@ PROTOCOL = (
 )
 
 
-def take_turns(names: list[str], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+def take_turns(
+    names: list[str], rounds: int, script: str = "workers.py"
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of each worker in each round, and of its first call with preparation."""
-    script = str(Path(__file__).with_name("workers.py"))
+    path = str(Path(__file__).with_name(script))
     with ExitStack() as stack:
         workers = {}
         first = {}
         for name in names:
             workers[name] = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, script, name],
+                    [sys.executable, path, name],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,

@@ -8,7 +8,7 @@ processes left in the caches matters little, and prints the mean seconds that it
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -162,18 +162,20 @@ WORKERS: dict[str, Callable[[], Callable[[], Any]]] = {
 }
 
 
-def serve(name: str) -> None:
+def serve(
+    name: str, workers: Mapping[str, Callable[[], Callable[[], Any]]] = WORKERS, times: int = TIMES
+) -> None:
     """Times the worker of that name, for each line of standard input."""
     start = time.perf_counter()
-    work = WORKERS[name]()
+    work = workers[name]()
     work()
     print(json.dumps({"first": time.perf_counter() - start}), flush=True)
     work()
     for _ in sys.stdin:
         start = time.perf_counter()
-        for _ in range(TIMES):
+        for _ in range(times):
             work()
-        print(json.dumps((time.perf_counter() - start) / TIMES), flush=True)
+        print(json.dumps((time.perf_counter() - start) / times), flush=True)
 
 
 if __name__ == "__main__":
