@@ -127,8 +127,8 @@ def noise(quick: bool) -> Outcome:
         f"784-{'-'.join(map(str, plan.widths))}-10, sigmoid, tied cross-entropy layers, masking, "
         f"Adam {plan.layer_rate:g}, {plan.epochs} epochs a layer; fine-tuning by Adam "
         f"{plan.rate:g}, {plan.tuning} epochs; both rates fall to 0 by a cosine, batch "
-        f"{plan.batch}; schedule chosen on validation rows at noise 0 and .25, "
-        "seed 0; the last epoch counts, and all levels and seeds are one `jaxae.sweep` of "
+        f"{plan.batch}; schedule chosen among five on validation rows at noise "
+        ".25, seed 0; the last epoch counts, and all levels and seeds are one `jaxae.sweep` of "
         f"{len(LEVELS) * len(seeds)} members. Validation errors by level: "
         f"{', '.join(f'{v:.2f}' for v in found['validation'].mean(axis=1))}; least test error at "
         f"noise {best:g}, {low:.2f} ± {width:.2f} points below noise 0",
