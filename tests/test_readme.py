@@ -4,6 +4,8 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
+
 import jaxae
 from jaxae.models import boltzmann, sparse_variants, variants
 
@@ -13,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second, third = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, second, third, fourth = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(first, names)
     assert names["z"].shape == (360, 16)
@@ -28,6 +30,11 @@ def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys)
     exec(third, names)
     accuracy = float(re.search(r"'accuracy': Array\(([\d.]+)", capsys.readouterr().out)[1])
     assert accuracy > 0.85
+    exec(fourth, names)
+    losses = np.asarray(names["history"]["loss"])
+    assert losses.shape == (6, 5)
+    assert (losses[:, -1] < losses[:, 0]).all()
+    assert names["params"]["encoder"]["layer_0"]["kernel"].shape == (64, 64)
 
 
 def test_the_first_example_is_about_twenty_lines():
