@@ -71,6 +71,19 @@ def arrays(result):
     return {str(i): np.asarray(leaf) for i, leaf in enumerate(leaves)}
 
 
+def swept(folder):
+    """A run of five members, which two processes share."""
+
+    def member(point):
+        model = jaxae.denoising(16, 4, noise_level=point["noise_level"])
+        return model, jaxae.gradient(model.loss, optax.adam(0.01))
+
+    points = jaxae.grid(noise_level=[0.0, 0.1, 0.2, 0.3, 0.4])
+    keys = jax.random.split(jax.random.key(8), 5)
+    state, advance = jaxae.over_members(member, {"x": X}, points, keys, batch_size=8)
+    return jaxae.run(advance, state, folder, epochs=2, examples=240, config={"members": 5})
+
+
 def together(folder):
     """Training by `fit` on whole and shared data, and a run that a signal to one process ends."""
     mesh = parallel.devices_mesh()
@@ -86,6 +99,7 @@ def together(folder):
     event = functools.partial(signal.raise_signal, signal.SIGTERM) if mine else None
     result = trained(mesh, folder / "run", event, 2)
     np.savez(folder / f"run-{jax.process_index()}.npz", **arrays(result))
+    np.savez(folder / f"swept-{jax.process_index()}.npz", **arrays(swept(folder / "swept")))
     facts = {
         "stopped": result.stopped,
         "rows": [{**row, "seconds": 0} for row in result.rows],

@@ -102,6 +102,17 @@ def test_two_processes_fit_the_parameters_of_one_device(data, ended):
             assert_close(dict(got), {f"arr_{i}": np.asarray(a) for i, a in enumerate(wanted)})
 
 
+def test_two_processes_share_the_members_of_a_sweep(ended, shared):
+    wanted = WORKER["arrays"](WORKER["swept"](shared / "swept_alone"))
+    for process in (0, 1):
+        with np.load(ended / f"swept-{process}.npz") as got:
+            assert_close(dict(got), wanted)
+    rows = read_rows(ended / "swept" / "metrics.jsonl")
+    assert [(row["epoch"], row["member"]) for row in rows] == [
+        (e, m) for e in (1, 2) for m in range(5)
+    ]
+
+
 def test_processes_read_equal_shares_and_agree(ended):
     for process in (0, 1):
         got = facts(ended, process)
