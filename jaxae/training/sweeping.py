@@ -172,9 +172,9 @@ def plan(
             + ("; try a smaller chunk." if least > 1 else ".")
         )
     wanted = min(each, most, max(1, cached) if chunk is None else chunk)
-    chunks = -(-each // wanted)
-    even = -(-each // chunks)
-    return Plan(members, on, chunks, even, each * kept + even * work)
+    # of the sizes that are not much smaller the one that leaves the fewest places to fill up
+    even = min(range(wanted, wanted // 2, -1), key=lambda size: -(-each // size) * size)
+    return Plan(members, on, -(-each // even), even, each * kept + even * work)
 
 
 def take(tree: Any, member: int) -> Any:

@@ -12,7 +12,7 @@ import stack_reports
 from jaxae.models.stacking import join_layers
 from reports import load_splits
 from stack_configs import Stack
-from stack_phases import chain, keys_of, plan
+from stack_phases import chain, plan
 
 KINDS = ("rbm", "autoencoder", "tied", "denoising", "contractive", "sparse")
 TINY = {
@@ -65,7 +65,7 @@ def test_phases_learn_what_jaxae_pretrain_does_with_the_same_key(layer):
     trained = chain(made, follow)
     assert titles == [f"layer 1 of 2: {layer} 64-8", f"layer 2 of 2: {layer} 8-4"]
     rows = {"x": splits.train["x"]}
-    expected = jaxae.pretrain(made.layers, rows, keys_of(config.seed).layers).params
+    expected = jaxae.pretrain(made.layers, rows, made.keys.layers).params
     for ours, theirs in zip(*map(jax.tree.leaves, (trained.stack, expected)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 

@@ -3,7 +3,6 @@
 import sys
 
 import jax
-import killable
 import numpy as np
 import optax
 
@@ -31,5 +30,7 @@ def training(x):
 
 
 if __name__ == "__main__":
+    import killable  # beside this file, where it is looked for when this one is run
+
     killable.training = training
     killable.main(*sys.argv[1:])
