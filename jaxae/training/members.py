@@ -104,7 +104,7 @@ def over_members(
     """The initial state of a sweep, and the `advance` by which `run` trains it.
 
     Every array of the state has a row for each member, as every metric has; each equals
-    that of a run of its own. `sweeping.take(result.best, i)` has the parameters of one.
+    that of a run of its own. `take(result.best, i)` has the parameters of one.
 
     Args:
         member: `point -> (model, learner)`; builds them of numbers that are traced.

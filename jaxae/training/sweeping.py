@@ -1,44 +1,14 @@
 """Sweeps: one program that trains many, within a device, over devices and over processes."""
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxae.training.memory import footprint, free_bytes, nbytes
+from jaxae.training.layout import Plan, joined, laid_out, plan, sharding
 from jaxae.training.points import num_members
-
-SHARE = 0.8
-"""Of the free memory, what a sweep takes at most by its own prediction."""
-CACHED = 2**21
-"""On a CPU members are batched while their arrays stay below so many bytes together."""
-
-
-class Plan(NamedTuple):
-    """How the members of a sweep are laid out; see `plan`.
-
-    Attributes:
-        members: in all, on this process.
-        devices: over which they are divided evenly.
-        chunks: that follow each other on a device.
-        chunk: members of a chunk, which are trained at once.
-        bytes: predicted for each device, its arguments and results included, data left out.
-    """
-
-    members: int
-    devices: tuple[jax.Device, ...]
-    chunks: int
-    chunk: int
-    bytes: int
-
-    @property
-    def padded(self) -> int:
-        """Members with those that fill up the last chunks, and are dropped."""
-        return len(self.devices) * self.chunks * self.chunk
 
 
 def sweep(
@@ -50,6 +20,8 @@ def sweep(
     memory_limit: int | None = None,
 ) -> Any:
     """Maps `train(data, *args)` over the leading axis of all arrays in `args`, as one program.
+
+    Compiles anew for each call; for several calls take `swept`, as one takes `jax.jit`.
 
     Members are divided over the devices (`jax.pmap`), and on each run in chunks one after
     the other (`jax.lax.map`), the members of a chunk at once (`jax.vmap`). Their number is
@@ -123,58 +95,10 @@ def swept(
         on = layout.devices
         if on not in compiled:
             compiled[on] = jax.pmap(program, in_axes=(None, 0), devices=on)
-        args = jax.tree.map(lambda a: _laid_out(a, layout), args)
-        out = jax.tree.map(lambda a: _joined(a, layout), compiled[on](replicate(data, on), args))
+        out = joined(compiled[on](replicate(data, on), laid_out(args, layout)), layout)
         return out if mine is None else _gathered(out, members)
 
     return call
-
-
-def plan(
-    train: Callable[..., Any],
-    data: Any,
-    *args: Any,
-    chunk: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    memory_limit: int | None = None,
-) -> Plan:
-    """How `sweep` would lay out these members, told from shapes; nothing is compiled or run.
-
-    >>> plan(lambda data, a: data + a, 1.0, np.zeros(10), chunk=4, devices=jax.devices()[:1])[2:4]
-    (3, 4)
-
-    Raises:
-        ValueError: as `sweep`.
-    """
-    if chunk is not None and (not isinstance(chunk, Integral) or chunk < 1):
-        raise ValueError(f"chunk is a positive number of members; got {chunk!r}.")
-    if devices is not None and not len(devices):
-        raise ValueError("devices has none; give at least one, or None for all of this process.")
-    members = num_members(args)
-    args = jax.tree.map(jnp.asarray, args)
-    on = tuple(jax.local_devices() if devices is None else devices)[:members]
-    each = -(-members // len(on))
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), args)
-    kept, work = footprint(train, data, *one)
-    if memory_limit is None:
-        memory_limit = int(SHARE * min(free_bytes(device) for device in on)) - nbytes(data)
-    most = (memory_limit - each * kept) // max(1, work)
-    cached = CACHED // max(1, work) if on[0].platform == "cpu" else each
-    least = 1 if chunk is None else min(chunk, each)
-    if most < least:
-        fit = (memory_limit - least * work) // max(1, kept)
-        if fit < least:  # not even one chunk
-            fit = memory_limit // max(1, kept + work)
-        raise ValueError(
-            f"{members} members on {len(on)} device(s) need about {_mib(each * kept)} MiB on each "
-            f"({_mib(kept)} MiB a member), and {_mib(least * work)} MiB to train {least} at once; "
-            f"{_mib(memory_limit)} MiB are free. So at most {max(0, fit) * len(on)} members fit"
-            + ("; try a smaller chunk." if least > 1 else ".")
-        )
-    wanted = min(each, most, max(1, cached) if chunk is None else chunk)
-    # of the sizes that are not much smaller the one that leaves the fewest places to fill up
-    even = min(range(wanted, wanted // 2, -1), key=lambda size: -(-each // size) * size)
-    return Plan(members, on, -(-each // even), even, each * kept + even * work)
 
 
 def take(tree: Any, member: int) -> Any:
@@ -194,34 +118,7 @@ def take(tree: Any, member: int) -> Any:
 
 def replicate(data: Any, devices: Sequence[jax.Device]) -> Any:
     """The arrays of `data` on each of these devices; what is there already stays."""
-    return jax.device_put(data, _sharding(devices))
-
-
-def _sharding(devices: Sequence[jax.Device], *axes: str) -> NamedSharding:
-    return NamedSharding(Mesh(np.asarray(devices), ("members",)), PartitionSpec(*axes))
-
-
-def _laid_out(a: Any, layout: Plan) -> Any:
-    """`(members, ...)` as `(devices, chunks, chunk, ...)`, the last member filling up."""
-    shape = (len(layout.devices), layout.chunks, layout.chunk)
-    if layout.padded != layout.members:
-        a = _on_host(lambda a: a[np.minimum(np.arange(layout.padded), layout.members - 1)], a)
-    # pmap itself does not move what an earlier one left elsewhere
-    return jax.device_put(a.reshape(*shape, *a.shape[1:]), _sharding(layout.devices, "members"))
-
-
-def _joined(a: Any, layout: Plan) -> Any:
-    a = a.reshape(layout.padded, *a.shape[3:])
-    even = layout.padded == layout.members
-    return a if even else _on_host(lambda a: a[: layout.members], a)
-
-
-def _on_host(function: Callable[[np.ndarray], np.ndarray], a: Any) -> Any:
-    """What `function` makes of an array, through the host: devices need not wait for each other."""
-    if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
-        return jnp.asarray(function(np.asarray(a)))
-    bits = function(np.asarray(jax.random.key_data(a)))
-    return jax.random.wrap_key_data(jnp.asarray(bits), impl=jax.random.key_impl(a))
+    return jax.device_put(data, sharding(devices))
 
 
 def _row(a: Any, i: int) -> Any:
@@ -259,7 +156,3 @@ def _gathered(tree: Any, members: int) -> Any:
         return jnp.asarray(process_allgather(np.asarray(a), tiled=True)[:members])
 
     return jax.tree.map(gathered, tree)
-
-
-def _mib(size: float) -> str:
-    return f"{size / 2**20:,.2f}"

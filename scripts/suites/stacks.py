@@ -30,7 +30,7 @@ class Choice(NamedTuple):
     rate: float
 
 
-RATES = (3e-4, 1e-3)
+RATES = (1e-3, 3e-3)
 CANDIDATES = {
     "SAE-3": [Choice(0.0, rate) for rate in RATES],
     "SDAE-3": [Choice(noise, rate) for noise in (0.1, 0.25, 0.4) for rate in RATES],
@@ -43,14 +43,14 @@ def layer(name: str, shape: Any, units: int, noise: float, epochs: int, steps: i
     if name == "DBN-3":
         model = jaxae.rbm(shape, units)
         momentum = optax.piecewise_constant_schedule(0.5, {5 * steps: 1.8})
-        rate = optax.linear_schedule(0.1, 0.0, epochs * steps)
+        rate = optax.linear_schedule(0.02, 0.0, epochs * steps)
         tx = jaxae.momentum_sgd(rate, momentum, weight_cost=2e-4)
     else:
         parts: Any = {"decoder": "tied", "activation": "sigmoid"}
         model = jaxae.denoising(
             shape, units, noise_level=noise, likelihood=likelihoods.bernoulli(), **parts
         )
-        tx = optax.adam(optax.cosine_decay_schedule(1e-3, epochs * steps))
+        tx = optax.adam(optax.cosine_decay_schedule(3e-3, epochs * steps))
     return Layer(model, jaxae.gradient(model.loss, tx), epochs, BATCH)
 
 
@@ -137,8 +137,8 @@ def compare(name: str, vary: Callable[[Array, Any], Any], quick: bool) -> Outcom
         else "",
         holds=low - width > 0 if name == "bg-rand" else None,
         protocol=f"{name}, synthesised from MNIST, {SIZES[0]:,} / {SIZES[1]:,} / {SIZES[2]:,}; "
-        f"784-{'-'.join(map(str, WIDTHS))}-10, sigmoid, tied cross-entropy layers, Adam 1e-3, "
-        f"{epochs} epochs a layer (machines: CD-1, rate .1 falling to 0); fine-tuning by Adam, "
+        f"784-{'-'.join(map(str, WIDTHS))}-10, sigmoid, tied cross-entropy layers, Adam 3e-3, "
+        f"{epochs} epochs a layer (machines: CD-1, rate .02 falling to 0); fine-tuning by Adam, "
         f"{tuning} epochs, batch {BATCH}, the best epoch on validation rows; masking level and "
         f"rate chosen there with seed 0: {'; '.join(words)}; paired difference SAE - SDAE "
         f"{low:.2f} ± {width:.2f} points",

@@ -61,8 +61,8 @@ def measure(width: int, devices: int, members: int, batch: int) -> dict[str, flo
     import jax
 
     import jaxae
+    from jaxae.training.layout import plan
     from jaxae.training.memory import nbytes
-    from jaxae.training.sweeping import plan
 
     train = training(layers(width), batch)
     data = {"x": jax.random.uniform(jax.random.key(0), (STEPS * batch, width))}

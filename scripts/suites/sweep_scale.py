@@ -65,7 +65,7 @@ def scale(quick: bool) -> Outcome:
         f"{STEPS} steps an epoch of 2 epochs in one call, the least of 2 calls; a process for each "
         "width and number of host devices; seconds per epoch = a + members of a device × steps × "
         "(b + c × flops of a step + d × bytes of a step), no coefficient below 0, least squares "
-        "of relative errors (`scipy.optimize.nnls`). Memory: predicted by `sweeping.plan` and the "
+        "of relative errors (`scipy.optimize.nnls`). Memory: predicted by `layout.plan` and the "
         "data, found by XLA's analysis, and the peak resident set over that of one member",
     )
 

@@ -12,7 +12,8 @@ import optax
 import pytest
 
 import jaxae
-from jaxae.training.sweeping import plan, sweep, swept, take
+from jaxae.training.layout import plan
+from jaxae.training.sweeping import sweep, swept, take
 
 CONTRACT = Path(__file__).parents[1] / "test_contract.py"
 
