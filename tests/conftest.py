@@ -4,6 +4,7 @@ Compiling takes most of the suite's time, running almost none. So what XLA compi
 .cache/, which may be deleted at any time, and is compiled without most optimisations.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -23,6 +24,14 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 def pytest_configure(config):
     # An entry that cannot be read is compiled again; that is no failure of a test.
     config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compil")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_other_modules_are_let_go():
+    """Each compiled program takes maps of memory, of which Linux allows a process 65,530."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

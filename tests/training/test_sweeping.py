@@ -129,17 +129,6 @@ def label(data, point):
     return state.params, stack.history, tuned, labelled
 
 
-@pytest.fixture
-def _uncached():
-    """Compiled programs as long as these are not kept: XLA can crash when it serialises one."""
-    name = "jax_persistent_cache_min_compile_time_secs"
-    before = getattr(jax.config, name)
-    jax.config.update(name, 1e9)
-    yield
-    jax.config.update(name, before)
-
-
-@pytest.mark.usefixtures("_uncached")
 def test_a_whole_greedy_pretraining_and_all_after_it_is_swept_over_noise_and_seed():
     data = {**contract.data_for(""), "y": np.arange(contract.N) % 2}
     points = jaxae.grid(noise_level=[0.0, 0.4], seed=range(2))
