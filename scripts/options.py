@@ -39,6 +39,15 @@ def call(work: Callable[[Config], Any], config: Config) -> None:
         sys.exit(130)
 
 
+def stop_if_interrupted(result: jaxae.Run, folder: Path, phase: str = "") -> None:
+    """Says how a run that a signal has ended goes on, and ends the script."""
+    if result.stopped == "interrupted":
+        of = f" of {phase}" if phase else ""
+        print(f"Interrupted after epoch {len(result.rows)}{of}; the checkpoint is in {folder}.")
+        print(f"To go on, give the same command with --resume --folder {folder}")
+        raise SystemExit(130)
+
+
 def use_devices(count: int | None = None) -> None:
     """Divides a CPU into so many devices, by default one for each core; others stay as they are.
 

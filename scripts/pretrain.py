@@ -20,7 +20,7 @@ import jaxae
 from jaxae.base import Params, as_float
 from jaxae.data import Shards
 from jaxae.training.folders import open_folder
-from options import call, use_devices
+from options import call, stop_if_interrupted, use_devices
 from reports import Splits, load_splits
 from stack_configs import Stack, to_json
 from stack_phases import Follow, Phase, chain, plan
@@ -125,10 +125,7 @@ def _trained_in(folder: Path, config: Stack) -> Follow:
             checkpoint_seconds=config.checkpoint_seconds,
             title=phase.title,
         )
-        if result.stopped == "interrupted":
-            print(f"Interrupted after epoch {len(result.rows)} of {phase.title}.")
-            print(f"To go on, give the same command with --resume --folder {folder}")
-            raise SystemExit(130)
+        stop_if_interrupted(result, folder, phase.title)
         return result.best if phase.take_best else result.state.params
 
     return follow

@@ -15,6 +15,7 @@ from jaxae.evaluation.classification import accuracy
 from jaxae.training.folders import open_folder
 from jaxae.training.members import Training
 from jaxae.training.points import Points
+from options import stop_if_interrupted
 from reports import Splits
 from stack_configs import Stack, to_json
 from stack_phases import Phase, chain, keys_of, phases, plan
@@ -75,11 +76,32 @@ def sweep(config: Stack, splits: Splits, check: Callable[[Stack, Splits], None])
     print(f"{config.describe(splits.train)} on {config.data}: {splits.describe()}")
     print(f"{count} members over {jax.local_device_count()} device(s)", flush=True)
     open_folder(folder, to_json(config), config.resume)
-    data = {"train": splits.train["x"], "validation": splits.validation["x"]}
+    results = _train(folder, base, splits, steps, keys, values)
+    given = _given(steps, results)
+    members = _measure(base, splits, points, keys, given, results)
+    best = _compare(folder, axes, points, members)
+    names = {n.replace("_", " "): n for n in members[0] if n.endswith((" mse", " accuracy"))}
+    kernels = given[0]["encoder"]["layer_0"]["kernel"]
+    draw_axes(folder, axes, members, names, kernels, splits.test["x"].shape[1:])
+    mine = folder / f"member_{best}"
+    open_folder(mine, to_json(own[best]), mine.exists())
+    for step, result in zip(steps, results, strict=True):
+        source, phase = folder / step.name, {"phase": step.title}
+        export_run(source, mine / step.name, phase, result, best, step.monitor)
+    trained = _trained(own[best], splits, keys[best], jaxae.take(given, best))
+    print(f"\n{report(mine, own[best], trained, splits)}\n\nIts own run is {mine}")
+    return folder
+
+
+def _train(
+    folder: Path, base: Stack, splits: Splits, steps: list[Step], keys: Key, values: Points
+) -> list[jaxae.Run]:
+    """One run after the other, of all members each."""
+    data, count = _rows(splits), len(keys)
     results: list[jaxae.Run] = []
     for step in steps:
-        below = _given(steps, results)
         training = partial(_training, base, splits, len(results))
+        below = _given(steps, results)
         state, advance = jaxae.over_trainings(
             training, data, keys, values, below, batch_size=step.batch_size
         )
@@ -92,31 +114,23 @@ def sweep(config: Stack, splits: Splits, check: Callable[[Stack, Splits], None])
             config={"phase": step.title},
             monitor=step.monitor,
             resume=(folder / step.name).exists(),
-            checkpoint_seconds=config.checkpoint_seconds,
+            checkpoint_seconds=base.checkpoint_seconds,
             title=step.title,
         )
-        if result.stopped == "interrupted":
-            print(f"Interrupted after epoch {len(result.rows)} of {step.title}.")
-            print(f"To go on, give the same command with --resume --folder {folder}")
-            raise SystemExit(130)
+        stop_if_interrupted(result, folder, step.title)
         results.append(result)
-    given = _given(steps, results)
-    members = _measure(base, splits, points, keys, given, results)
-    select = "accuracy" if config.labels else "mse"
+    return results
+
+
+def _compare(
+    folder: Path, axes: dict[str, Any], points: Points, members: list[dict[str, Any]]
+) -> int:
+    """Prints and writes the table, and returns the best member."""
+    select = "accuracy" if "validation_accuracy" in members[0] else "mse"
     best, table = compare(folder, axes, points, members, select)
-    names = {n.replace("_", " "): n for n in members[0] if n.endswith((" mse", " accuracy"))}
-    kernels = given[0]["encoder"]["layer_0"]["kernel"]
-    draw_axes(folder, axes, members, names, kernels, splits.test["x"].shape[1:])
     print(f"\nTest rows, but of the validation column; mean ± 95 % interval over seeds.\n{table}")
     print(f"\nBest by {select} on validation rows: member {best}, seed {members[best]['seed']}")
-    mine = folder / f"member_{best}"
-    open_folder(mine, to_json(own[best]), mine.exists())
-    for step, result in zip(steps, results, strict=True):
-        source, phase = folder / step.name, {"phase": step.title}
-        export_run(source, mine / step.name, phase, result, best, step.monitor)
-    trained = _trained(own[best], splits, keys[best], jaxae.take(given, best))
-    print(f"\n{report(mine, own[best], trained, splits)}\n\nIts own run is {mine}")
-    return folder
+    return best
 
 
 def _own(base: Stack, point: dict[str, Any]) -> Stack:
@@ -153,19 +167,24 @@ def _training(
     below: tuple[Params, ...],
 ) -> Training:
     """One phase of one member: its data are codes by what that member has learned before."""
-    train = {**splits.train, "x": data["train"]}
-    validation = {**splits.validation, "x": data["validation"]}
-    seen = splits._replace(train=train, validation=validation)
-    coming = phases(plan(_own(base, point), seen, keys_of(key)))
+    coming = phases(plan(_own(base, point), _seen(splits, data), keys_of(key)))
     phase = next(coming)
     for params in below[:number]:
         phase = coming.send(params)
-    judge = partial(_judged, phase.judge, phase.rows[1])
-    return Training(phase.learner, phase.state, phase.key, phase.rows[0], judge)
+    rows, validation = phase.rows
+    return Training(
+        phase.learner, phase.state, phase.key, rows, lambda params: phase.judge(params, validation)
+    )
 
 
-def _judged(judge: Any, rows: Batch, params: Params) -> Any:
-    return judge(params, rows)
+def _rows(splits: Splits) -> dict[str, Any]:
+    return {"train": splits.train["x"], "validation": splits.validation["x"]}
+
+
+def _seen(splits: Splits, data: dict[str, Any]) -> Splits:
+    """The splits with their rows from `data`, so that no program has them as constants."""
+    train = {**splits.train, "x": data["train"]}
+    return splits._replace(train=train, validation={**splits.validation, "x": data["validation"]})
 
 
 def _trained(config: Stack, splits: Splits, key: Key, given: tuple[Params, ...]) -> Trained:
@@ -186,9 +205,9 @@ def _measure(
 
     @jax.jit
     def look(
-        point: dict[str, Any], key: Key, mine: tuple[Params, ...], rows: Batch
+        point: dict[str, Any], key: Key, mine: tuple[Params, ...], data: Any, rows: Batch
     ) -> dict[str, Any]:
-        trained = _trained(_own(base, point), splits, key, mine)
+        trained = _trained(_own(base, point), _seen(splits, data), key, mine)
         score = evaluation.reconstruction(trained.net)
         found = {f"{n} mse": score(p, {"x": rows["x"]})["mse"] for n, p in trained.nets.items()}
         if trained.labelling is not None:
@@ -198,10 +217,12 @@ def _measure(
         return found
 
     members = []
+    data = _rows(splits)
     for i in range(len(points["seed"])):
         point = {name: a[i].item() for name, a in points.items() if name != "seed"}
         mine = jaxae.take(given, i)
-        test, held = (look(point, keys[i], mine, part) for part in (splits.test, splits.validation))
+        parts = (splits.test, splits.validation)
+        test, held = (look(point, keys[i], mine, data, part) for part in parts)
         net = "fine-tuned mse" if base.finetune != "none" else "pretrained mse"
         selected = {"validation_mse": held[net]}
         if base.labels:

@@ -21,7 +21,7 @@ import jaxae
 from jaxae import evaluation
 from jaxae.base import Autoencoder, Learner
 from jaxae.data import Shards
-from options import VALIDATION, call, use_devices
+from options import VALIDATION, call, stop_if_interrupted, use_devices
 from reports import load_splits
 from sweep_configs import SWEPT, axes_of, base_of, name_of, points_of, to_json_of
 from sweep_reports import Swept, report
@@ -70,10 +70,7 @@ def sweep(config: Any) -> Path:
         resume=base.resume,
         checkpoint_seconds=base.checkpoint_seconds,
     )
-    if result.stopped == "interrupted":
-        print(f"Interrupted after epoch {len(result.rows)}; the checkpoint is in {folder}.")
-        print(f"To go on, give the same command with --resume --folder {folder}")
-        raise SystemExit(130)
+    stop_if_interrupted(result, folder)
     print(report(folder, config, Swept(base, points, member, result), splits))
     print(f"\n{time.perf_counter() - began:.0f} s. Config, metrics, checkpoints, figures: {folder}")
     return folder

@@ -22,7 +22,7 @@ from configs import VARIANTS, Denoising, to_json, variant_of
 from jaxae import evaluation
 from jaxae.base import Batch, Key, Learner, Metrics, Params
 from jaxae.data import Shards
-from options import VALIDATION, Variant, call
+from options import VALIDATION, Variant, call, stop_if_interrupted
 from reports import Splits, load_splits, report
 
 
@@ -52,10 +52,7 @@ def train(config: Variant) -> Path:
         resume=config.resume,
         checkpoint_seconds=config.checkpoint_seconds,
     )
-    if result.stopped == "interrupted":
-        print(f"Interrupted after epoch {len(result.rows)}; the checkpoint is in {folder}.")
-        print(f"To go on, give the same command with --resume --folder {folder}")
-        raise SystemExit(130)
+    stop_if_interrupted(result, folder)
     tables = report(folder, config, model, result.best, splits)
     print(f"\nTest rows; parameters of epoch {result.best_epoch}, the best on validation rows.")
     print(tables)

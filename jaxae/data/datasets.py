@@ -89,6 +89,7 @@ def _select(splits: Mapping[str, Any], split: str) -> tuple[int, list[Any]]:
     try:
         chosen = splits[split]
         count, instructions = chosen.num_examples, chosen.file_instructions
+    # what its parser raises differs by the mistake; all mean that it cannot read this split
     except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise bad_split(split, sizes) from error
     if count <= 0:

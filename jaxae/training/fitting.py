@@ -75,8 +75,8 @@ def fit(
             number of examples, or the arrays differ in length.
     """
     num = num_examples(data)
-    _check_count("epochs", epochs)
-    _check_count("batch_size", batch_size, num)
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size, num)
     steps = num // batch_size
     data = jax.tree.map(jnp.asarray, dict(data))
 
@@ -146,7 +146,7 @@ def over_arrays(
     """
     if (evaluate is None) != (validation is None):
         raise ValueError("evaluate and validation belong together: give both, or neither.")
-    _check_count("batch_size", batch_size, num_examples(data))
+    check_count("batch_size", batch_size, num_examples(data))
 
     @jax.jit
     def one_epoch(
@@ -223,7 +223,8 @@ def _rows(a: Array, index: Array) -> Array:
     return a.reshape(a.shape[0], -1)[index].reshape(index.shape[0], *a.shape[1:])
 
 
-def _check_count(name: str, value: int, most: float = np.inf) -> None:
+def check_count(name: str, value: int, most: float = np.inf) -> None:
+    """Raises `ValueError` unless value is an integer from 1 to the number of examples `most`."""
     if not isinstance(value, int | np.integer) or not 0 < value <= most:
         limit = "" if most == np.inf else f" of at most the {most} examples"
         raise ValueError(f"{name} is a positive integer{limit}; got {value!r}.")

@@ -1,7 +1,6 @@
 """How the members of a sweep lie on devices, told from shapes, and how arrays get there."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -67,7 +66,8 @@ def plan(
     on = tuple(jax.local_devices() if devices is None else devices)[:members]
     each = -(-members // len(on))
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), args)
-    kept, work = footprint(train, data, *one)
+    needs = footprint(train, data, *one)
+    kept, work = needs.kept + needs.copied, needs.work
     if memory_limit is None:
         memory_limit = int(SHARE * min(free_bytes(device) for device in on)) - nbytes(data)
     most = (memory_limit - each * kept) // max(1, work)
@@ -94,29 +94,38 @@ def plan(
 
 def laid_out(args: Any, layout: Plan) -> Any:
     """`(members, ...)` as `(devices, chunks, chunk, ...)`, the last member filling up."""
-    if layout.padded != layout.members:
+    shape = (len(layout.devices), layout.chunks, layout.chunk)
+    if layout.padded == layout.members:
+        args = _copy_as(args, shape, 1)
+    else:
         index = np.minimum(np.arange(layout.padded), layout.members - 1)
-        args = jax.tree.map(lambda a: _on_host(lambda a: a[index], a), args)
-    args = _reshaped(args, (len(layout.devices), layout.chunks, layout.chunk), 1)
+        args = _reshaped(jax.tree.map(lambda a: on_host(lambda a: a[index], a), args), shape, 1)
     # pmap itself does not move what an earlier one left elsewhere
     return jax.device_put(args, sharding(layout.devices, "members"))
 
 
 def joined(out: Any, layout: Plan) -> Any:
-    """`(devices, chunks, chunk, ...)` as `(members, ...)`."""
+    """`(devices, chunks, chunk, ...)` as `(members, ...)`, in the same memory: `out` is gone."""
     out = _reshaped(out, (layout.padded,), 3)
     if layout.padded == layout.members:
         return out
-    return jax.tree.map(lambda a: _on_host(lambda a: a[: layout.members], a), out)
+    leaves, tree = jax.tree.flatten(out)
+    del out
+    for i, _ in enumerate(leaves):  # one after the other, so that only one is held twice
+        leaves[i] = on_host(lambda a: a[: layout.members], leaves[i])
+    return jax.tree.unflatten(tree, leaves)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _reshaped(tree: Any, shape: tuple[int, ...], axes: int) -> Any:
+def _in_shape(tree: Any, shape: tuple[int, ...], axes: int) -> Any:
     """The arrays with their first axes in that shape, by one small program for all."""
     return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[axes:]), tree)
 
 
-def _on_host(function: Callable[[np.ndarray], np.ndarray], a: Any) -> Any:
+_copy_as = jax.jit(_in_shape, static_argnums=(1, 2))
+_reshaped = jax.jit(_in_shape, static_argnums=(1, 2), donate_argnums=0)
+
+
+def on_host(function: Callable[[np.ndarray], np.ndarray], a: Any) -> Any:
     """What `function` makes of an array, through the host: devices need not wait for each other."""
     if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
         return jnp.asarray(function(np.asarray(a)))

@@ -1,15 +1,13 @@
 """The members of a sweep as one state, which a run trains epoch by epoch."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxae.base import Autoencoder, Batch, Key, Learner, Metrics, Params, num_examples
-from jaxae.training.fitting import Advance, fit, start
+from jaxae.training.fitting import Advance, check_count, fit, start
 from jaxae.training.points import Points, num_members
 from jaxae.training.sweeping import replicate, swept
 
@@ -136,18 +134,16 @@ def over_members(
     """
     if (evaluate is None) != (validation is None):
         raise ValueError("evaluate and validation belong together: give both, or neither.")
-    num = num_examples(data)
-    if not isinstance(batch_size, Integral) or not 0 < batch_size <= num:
-        raise ValueError(
-            f"batch_size is a positive integer of at most the {num} examples; got {batch_size!r}."
-        )
+    check_count("batch_size", batch_size, num_examples(data))
 
     def training(shared: Any, key: Key, point: dict[str, Any]) -> Training:
         data, validation = shared
         model, learner = member(point)
         state, key = start(model, learner, data, key)
-        judge = None if evaluate is None else partial(_judged, evaluate(model), validation)
-        return Training(learner, state, key, data, judge)
+        if evaluate is None:
+            return Training(learner, state, key, data)
+        judge = evaluate(model)
+        return Training(learner, state, key, data, lambda params: judge(params, validation))
 
     return over_trainings(
         training,
@@ -159,9 +155,3 @@ def over_members(
         devices=devices,
         memory_limit=memory_limit,
     )
-
-
-def _judged(
-    evaluate: Callable[[Params, Batch], Metrics], validation: Batch, params: Params
-) -> Metrics:
-    return evaluate(params, validation)

@@ -16,10 +16,14 @@ class Footprint(NamedTuple):
 
     Attributes:
         kept: its arguments and results.
+        copied: of these what a sweep holds again for a moment: the arguments, as they are given
+            and as they lie on devices, and the largest result twice, as it leaves the loop and
+            is cut to the members that were asked for.
         work: the most that it holds at once beside its arguments, about.
     """
 
     kept: int
+    copied: int
     work: int
 
 
@@ -37,13 +41,15 @@ def footprint(function: Callable[..., Any], shared: Any, *args: Any) -> Footprin
 
     >>> import jax.numpy as jnp
     >>> footprint(lambda shared, a: jnp.sum(jnp.outer(a, a)), 0.0, jnp.ones(100))
-    Footprint(kept=404, work=40004)
+    Footprint(kept=404, copied=408, work=40004)
     """
     closed = jax.make_jaxpr(function)(shared, *args)
     own = len(jax.tree.leaves(shared))
     depends = [i >= own for i in range(len(closed.jaxpr.invars))]
-    kept = nbytes(closed.in_avals[own:]) + nbytes(closed.out_avals)
-    return Footprint(kept, _peak(closed.jaxpr, depends)[0])
+    arguments, results = closed.in_avals[own:], closed.out_avals
+    copied = nbytes(arguments) + 2 * max((nbytes(a) for a in results), default=0)
+    kept = nbytes(arguments) + nbytes(results)
+    return Footprint(kept, copied, _peak(closed.jaxpr, depends)[0])
 
 
 def nbytes(tree: Any) -> int:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.training.layout import Plan, joined, laid_out, plan, sharding
+from jaxae.training.layout import Plan, joined, laid_out, on_host, plan, sharding
 from jaxae.training.points import num_members
 
 
@@ -148,11 +148,7 @@ def _share(members: int) -> np.ndarray | None:
 def _gathered(tree: Any, members: int) -> Any:
     from jax.experimental.multihost_utils import process_allgather
 
-    def gathered(a: Any) -> Any:
-        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
-            bits = gathered(jax.random.key_data(a))
-            return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(a))
-        # the parts lie on this process's devices: through the host, then from each to all
-        return jnp.asarray(process_allgather(np.asarray(a), tiled=True)[:members])
+    def gathered(a: np.ndarray) -> np.ndarray:
+        return process_allgather(a, tiled=True)[:members]
 
-    return jax.tree.map(gathered, tree)
+    return jax.tree.map(lambda a: on_host(gathered, a), tree)

@@ -110,25 +110,13 @@ def solo_runs(case: Case, members: int | None = None) -> Callable[[], Any]:
 
 
 def bare_products(case: Case, devices: int) -> Callable[[], Any]:
-    """The matrix products alone of all steps: forward, and both backward ones where needed."""
+    """The matrix products alone of all steps."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", devices)
-    shapes = list(pairwise(case.layers))
-    keys = jax.random.split(jax.random.key(0), len(shapes) + 1)
-    kernels = [0.01 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=False)]
-    x = 1e-3 * jax.random.normal(keys[-1], (case.batch, case.widths[0]))
+    from workers import products
 
-    def step(kernels: list[jax.Array], _: None) -> tuple[list[jax.Array], None]:
-        outputs = [x]
-        for kernel in kernels:
-            outputs.append(outputs[-1] @ kernel)
-        back, products = outputs.pop(), []
-        for kernel, h in reversed(list(zip(kernels, outputs, strict=True))):
-            products.append(h.T @ back)
-            back = back @ kernel.T if h is not x else back
-        return products[::-1], None
-
+    step, kernels = products(case.layers, case.batch)
     length = case.steps * case.members // devices
     run = jax.pmap(
         lambda _, kernels: jax.lax.scan(step, kernels, length=length)[0], in_axes=(0, None)

@@ -8,7 +8,7 @@ processes left in the caches matters little, and prints the mean seconds that it
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -43,14 +43,17 @@ def jaxae_epoch(noise_level: float | None = None, noise: str = "masking") -> Cal
     return lambda: jax.block_until_ready(epoch(state, data, jax.random.key(2)))
 
 
-def bare_products() -> Callable[[], Any]:
-    """The matrix products of that epoch alone: forward, and both backward ones where needed."""
+def products(widths: Sequence[int], rows: int) -> tuple[Callable[..., Any], list[Any]]:
+    """A step of the matrix products of dense layers, to be scanned, and kernels of these widths.
+
+    Forward, and both backward ones, but the one that would give the gradient of the input.
+    """
     import jax
 
-    keys = jax.random.split(jax.random.key(0), len(WIDTHS))
-    shapes = list(pairwise(WIDTHS))
-    kernels = [0.01 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=False)]
-    x = 1e-3 * jax.random.normal(keys[-1], (BATCH, WIDTHS[0]))
+    shapes = list(pairwise(widths))
+    *keys, x_key = jax.random.split(jax.random.key(0), len(widths))
+    kernels = [0.01 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
+    x = 1e-3 * jax.random.normal(x_key, (rows, widths[0]))
 
     def step(kernels: list[jax.Array], _: None) -> tuple[list[jax.Array], None]:
         outputs = [x]
@@ -61,6 +64,15 @@ def bare_products() -> Callable[[], Any]:
             products.append(h.T @ back)
             back = back @ kernel.T if h is not x else back
         return products[::-1], None
+
+    return step, kernels
+
+
+def bare_products() -> Callable[[], Any]:
+    """The matrix products of that epoch alone."""
+    import jax
+
+    step, kernels = products(WIDTHS, BATCH)
 
     @jax.jit
     def epoch(kernels: list[jax.Array]) -> list[jax.Array]:

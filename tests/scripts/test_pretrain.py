@@ -35,18 +35,6 @@ WHOLE = Stack(**TINY, **FROZEN, layer="denoising", labels=20, twin=True, folder=
 PHASES = ("layer_0", "layer_1", "finetune", "twin", "classifier", "classifier_random")
 
 
-@pytest.fixture(scope="module")
-def few_digits():
-    return jaxae.load("digits", "train[:200]")
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch, few_digits):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reports, "DPI", 20)
-    np.savez("digits.npz", **few_digits)
-
-
 def leaves(trained):
     """All parameters that the phases gave, as bytes."""
     trees = trained.stack, trained.nets, trained.heads

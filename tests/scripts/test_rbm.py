@@ -20,9 +20,7 @@ TINY = {"epochs": 3, "sample_steps": 5, "batch_size": 50, "checkpoint_seconds": 
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reports, "DPI", 20)
+def _with_real_numbers(_in_a_folder_with_a_few_digits):
     rng = np.random.default_rng(0)
     np.save("grey.npy", rng.random((400, 6)).astype(np.float32))
     np.save("normal.npy", rng.normal(2.0, 3.0, (400, 6)).astype(np.float32))

@@ -13,7 +13,6 @@ import pytest
 
 import configs
 import evaluate
-import jaxae
 import reports
 import sparse_configs
 import tables
@@ -36,28 +35,14 @@ FIGURES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def terminal(*arguments):
     return subprocess.run(
         [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
 
 
-@pytest.fixture(scope="module")
-def few_digits():
-    return jaxae.load("digits", "train[:200]")
-
-
 @pytest.mark.parametrize("variant", configs.VARIANTS)
-def test_every_variant_trains_and_a_checkpoint_alone_gives_its_table_and_figures(
-    variant, few_digits, monkeypatch, capsys
-):
-    monkeypatch.setattr(reports, "DPI", 20)
-    np.savez("digits.npz", **few_digits)
+def test_every_variant_trains_and_a_checkpoint_alone_gives_its_table_and_figures(variant, capsys):
     kind = configs.VARIANTS[variant]
     folder = train.train(kind(data="digits.npz", **TINY))
     assert folder == Path("runs", f"{variant}-digits-1")
@@ -82,9 +67,7 @@ def test_every_variant_trains_and_a_checkpoint_alone_gives_its_table_and_figures
         assert table in capsys.readouterr().out
 
 
-def test_a_second_run_takes_a_fresh_folder_and_a_resume_the_newest(few_digits, monkeypatch):
-    monkeypatch.setattr(reports, "DPI", 20)
-    np.savez("digits.npz", **few_digits)
+def test_a_second_run_takes_a_fresh_folder_and_a_resume_the_newest():
     config = configs.Undercomplete(data="digits.npz", **TINY)
     assert [train.train(config).name[-1] for _ in range(2)] == ["1", "2"]
     resumed = dataclasses.replace(config, resume=True)
@@ -106,12 +89,9 @@ def test_a_file_trains_with_a_fifth_of_its_rows_held_out(suffix, capsys):
 
 
 @pytest.mark.parametrize(("suffix", "scale"), [(".npy", "none"), (".safetensors", "standard")])
-def test_shards_train_from_their_files_and_the_last_are_held_out(
-    suffix, scale, monkeypatch, capsys
-):
+def test_shards_train_from_their_files_and_the_last_are_held_out(suffix, scale, capsys):
     from safetensors.numpy import save_file
 
-    monkeypatch.setattr(reports, "DPI", 20)
     rng = np.random.default_rng(0)
     Path("acts").mkdir()
     for i in range(4):

@@ -3,15 +3,11 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 
 import evaluate
-import jaxae
 import pretrain
-import reports
 import stack_sweeps
-import sweep_reports
 from jaxae.training.folders import read_rows
 from stack_configs import Stack
 from sweep_configs import Range
@@ -28,14 +24,6 @@ TINY = Stack(
     noise_level=0.3,
 )
 PHASES = ("layer_0", "layer_1", "finetune", "classifier", "classifier_random")
-
-
-@pytest.fixture(autouse=True)
-def _with_a_few_digits(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reports, "DPI", 20)
-    monkeypatch.setattr(sweep_reports, "DPI", 20)
-    np.savez("digits.npz", **jaxae.load("digits", "train[:200]"))
 
 
 def test_every_member_is_what_the_script_makes_of_its_options_and_the_best_is_a_run():

@@ -13,9 +13,7 @@ import tyro
 
 import evaluate
 import jaxae
-import reports
 import sweep
-import sweep_reports
 import train
 from configs import Denoising
 from jaxae.training import checkpoints
@@ -31,14 +29,6 @@ FLOATS = (
     *("sparsity_weight", "sparsity_target", "l1_coefficient", "aux_coefficient", "alpha"),
     *("fraction", "bandwidth", "threshold", "momentum", "weight_cost"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _with_a_few_digits(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reports, "DPI", 20)
-    monkeypatch.setattr(sweep_reports, "DPI", 20)
-    np.savez("digits.npz", **jaxae.load("digits", "train[:150]"))
 
 
 def parsed(variant, *options):

@@ -1,6 +1,8 @@
 """Memory told from shapes, against what XLA gives its compiled programs, and sweeps kept within."""
 
 import re
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -32,7 +34,7 @@ def test_the_prediction_is_at_most_three_times_what_a_batch_of_members_takes(nam
         return jaxae.fit(learner, state, data, key, epochs=2, batch_size=32)
 
     keys, rates = jax.random.split(jax.random.key(0), MEMBERS), jnp.full(MEMBERS, 1e-3)
-    kept, work = footprint(train, DATA, keys[0], rates[0])
+    kept, _, work = footprint(train, DATA, keys[0], rates[0])
     mapped = jax.jit(jax.vmap(train, in_axes=(None, 0, 0)))
     actual = mapped.lower(DATA, keys, rates).compile().memory_analysis()
     io = actual.argument_size_in_bytes + actual.output_size_in_bytes - nbytes(DATA)
@@ -46,6 +48,7 @@ def test_arguments_and_results_are_counted_exactly():
 
     size = footprint(function, np.zeros((5, 7)), np.zeros((5, 7), np.float32), jax.random.key(0))
     assert size.kept == 2 * 4 * 35 + 8 + 3 * 8
+    assert size.copied == (4 * 35 + 8) + 2 * 4 * 35
     assert nbytes({"a": np.zeros((2, 3), np.int8), "b": [1.0]}) == 6 + 8
 
 
@@ -89,12 +92,13 @@ def test_an_equal_share_of_the_machines_memory_is_free():
 
 
 def member(shared, a):
-    """Keeps 8 bytes a member, and works with 40,000."""
+    """Keeps 8 bytes a member, holds 12 more for a moment, and works with 40,000."""
     return jnp.sum(jnp.outer(shared["x"] * a, shared["x"]))
 
 
 SHARED = {"x": np.ones(100, np.float32)}
-SIZES = footprint(member, SHARED, np.float32(0.0))
+WORK = footprint(member, SHARED, np.float32(0.0)).work
+KEPT = 20
 
 
 def planned(members, limit, **options):
@@ -104,21 +108,21 @@ def planned(members, limit, **options):
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 10])
 def test_a_limit_makes_chunks_of_what_it_holds(at_once):
-    layout = planned(10, 10 * SIZES.kept + at_once * SIZES.work)
+    layout = planned(10, 10 * KEPT + at_once * WORK)
     sizes = range(at_once // 2 + 1, at_once + 1)
     assert layout.chunk in sizes
     assert layout.padded == min(-(-10 // size) * size for size in sizes) >= 10
-    assert layout.bytes == 10 * SIZES.kept + layout.chunk * SIZES.work
+    assert layout.bytes == 10 * KEPT + layout.chunk * WORK
 
 
 def test_a_limit_is_that_of_each_device():
-    limit = 5 * SIZES.kept + 2 * SIZES.work
+    limit = 5 * KEPT + 2 * WORK
     assert planned(10, limit, devices=jax.devices()[:2])[2:4] == (3, 2)
 
 
 def test_a_swept_computation_under_a_limit_gives_what_it_gives_without():
     values = np.arange(10, dtype=np.float32)
-    limit = 10 * SIZES.kept + 3 * SIZES.work
+    limit = 10 * KEPT + 3 * WORK
     limited = sweep(member, SHARED, values, memory_limit=limit)
     np.testing.assert_array_equal(limited, 100**2 * values)
 
@@ -130,9 +134,9 @@ class Limits(NamedTuple):
 
 
 TOO_MANY = {
-    "results alone": Limits(100_000, 400_000, {}),
-    "and what one needs": Limits(20_000, 160_000, {}),
-    "two devices": Limits(100_000, 200_000, {"devices": jax.devices()[:2]}),
+    "results alone": Limits(100_000, 1_000_000, {}),
+    "and what one needs": Limits(20_000, 400_000, {}),
+    "two devices": Limits(100_000, 500_000, {"devices": jax.devices()[:2]}),
     "nothing fits": Limits(3, 30_000, {}),
     "a chunk that is too large": Limits(100, 100_000, {"chunk": 4}),
 }
@@ -201,3 +205,47 @@ def test_a_batch_of_members_holds_the_data_once(monkeypatch):
     (program,) = programs
     held = program.argument_size_in_bytes + program.temp_size_in_bytes
     assert data["x"].nbytes <= held < 1.5 * data["x"].nbytes
+
+
+RESIDENT = """
+import sys, threading
+import jax, psutil
+import jaxae
+from jaxae.training.layout import plan
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+members = int(sys.argv[2])
+
+def train(shared, a):
+    return {"state": a["state"] + shared, "more": 2 * a["state"]}
+
+def args(members):
+    return {"state": jax.numpy.ones((members, 2**18))}
+
+def resident():
+    return psutil.Process().memory_info().rss
+
+def watch():
+    while not done.wait(0.001):
+        seen.append(resident())
+
+sweep = jaxae.swept(train)
+jax.block_until_ready(sweep(1.0, args(1)))
+done, before = threading.Event(), resident()
+given, seen = jax.block_until_ready(args(members)), []
+thread = threading.Thread(target=watch)
+thread.start()
+jax.block_until_ready(sweep(1.0, given))
+done.set()
+thread.join()
+layout = plan(train, 1.0, given)
+print(members * 2**20, max(seen) - before, len(layout.devices) * layout.bytes, layout.padded)
+"""
+
+
+@pytest.mark.parametrize(("devices", "members", "padded"), [(1, 200, 200), (2, 199, 200)])
+def test_the_resident_memory_of_a_sweep_stays_within_the_prediction(devices, members, padded):
+    command = [sys.executable, "-c", RESIDENT, str(devices), str(members)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    given, grown, predicted, places = map(int, done.stdout.split())
+    assert places == padded
+    assert 3 * given <= grown <= 1.1 * predicted  # a tenth is the slack of allocators
