@@ -2,6 +2,8 @@
 
 from jaxae import evaluation as evaluation
 from jaxae.base import Autoencoder as Autoencoder
+from jaxae.base import Draw as Draw
+from jaxae.base import Latent as Latent
 from jaxae.base import Learner as Learner
 from jaxae.base import as_float as as_float
 from jaxae.data import DataNotFoundError as DataNotFoundError
@@ -15,11 +17,13 @@ from jaxae.data import open_shards as open_shards
 from jaxae.data import split as split
 from jaxae.data import synthetic as synthetic
 from jaxae.data import synthetic_images as synthetic_images
+from jaxae.models import bounds as bounds
 from jaxae.models import codes as codes
 from jaxae.models import corruptions as corruptions
 from jaxae.models import likelihoods as likelihoods
 from jaxae.models import networks as networks
 from jaxae.models import penalties as penalties
+from jaxae.models import priors as priors
 from jaxae.models import sparsity as sparsity
 from jaxae.models.boltzmann import rbm as rbm
 from jaxae.models.boltzmann import rbm_energy as rbm_energy
@@ -28,6 +32,8 @@ from jaxae.models.classifiers import classifier as classifier
 from jaxae.models.classifiers import model_params as model_params
 from jaxae.models.classifiers import with_model as with_model
 from jaxae.models.composition import autoencoder as autoencoder
+from jaxae.models.conditioning import conditional as conditional
+from jaxae.models.conditioning import conditional_vae as conditional_vae
 from jaxae.models.dictionaries import dictionary as dictionary
 from jaxae.models.jacobians import explain as explain
 from jaxae.models.jacobians import mean_squared_jacobian_norm as mean_squared_jacobian_norm
@@ -55,6 +61,14 @@ from jaxae.models.variants import overcomplete as overcomplete
 from jaxae.models.variants import stochastic_contractive as stochastic_contractive
 from jaxae.models.variants import tied as tied
 from jaxae.models.variants import undercomplete as undercomplete
+from jaxae.models.variational import beta_vae as beta_vae
+from jaxae.models.variational import info_vae as info_vae
+from jaxae.models.variational import iwae as iwae
+from jaxae.models.variational import layered_prior as layered_prior
+from jaxae.models.variational import semantic_hashing as semantic_hashing
+from jaxae.models.variational import vae as vae
+from jaxae.models.variational import vq_vae as vq_vae
+from jaxae.models.variational import wae as wae
 from jaxae.training import points as points
 from jaxae.training.chains import persistent as persistent
 from jaxae.training.fitting import fit as fit

@@ -16,6 +16,43 @@ Metrics: TypeAlias = dict[str, Array]
 """Scalars by name."""
 
 
+class Draw(NamedTuple):
+    """Codes that were drawn of q(z | x), and what they cost, in nats.
+
+    Attributes:
+        z: `(samples, batch, ...)`.
+        distortion: -log p(x | z) of the observed entries, `(samples, batch)`.
+        rate: log q(z | x) - log p(z), `(samples, batch)`.
+    """
+
+    z: Array
+    distortion: Array
+    rate: Array
+
+
+class Latent(NamedTuple):
+    """What a model offers whose codes are random variables with a prior.
+
+    Where the code is deterministic, a draw is that code at a rate of 0, and what needs a
+    distribution is a `ValueError`.
+
+    Attributes:
+        draw: `(params, key, batch, samples=1) -> Draw`.
+        posterior: `(params, batch) -> (mean, scale)` of a Gaussian q(z | x).
+        prior: `(params, key, n) -> z`, drawn from p(z).
+        emit: `(params, key, z, context=None) -> x`, drawn from p(x | z).
+        masses: `(params, z, context=None) -> (batch, *shape, levels)`, the probabilities of the
+            values that an entry may take, where the likelihood has so many; a
+            `ValueError` where it is continuous.
+    """
+
+    draw: Callable[..., Draw]
+    posterior: Callable[[Params, Batch], tuple[Array, Array]]
+    prior: Callable[[Params, Key, int], Array]
+    emit: Callable[..., Array]
+    masses: Callable[..., Array]
+
+
 class Autoencoder(NamedTuple):
     """What is learned: pure functions that share one tree of parameters.
 
@@ -29,15 +66,17 @@ class Autoencoder(NamedTuple):
             shall be after the step.
         encode: `(params, batch) -> z`, without noise; z is `(batch, latent_dim)`.
         decode: `(params, z, context=None) -> x_hat`, the mean of the likelihood.
-        sample: `(params, key, n) -> x`, from the model's own distribution; a
+        sample: `(params, key, n, context=None) -> x`, from the model's own distribution; a
             `ValueError` where it has none.
+        latent: of models that are a likelihood with codes; None for others, such as RBMs.
     """
 
     init: Callable[[Key, Batch], Params]
     loss: Callable[[Params, Key, Batch], tuple[Array, Metrics]]
     encode: Callable[[Params, Batch], Array]
     decode: Callable[..., Array]
-    sample: Callable[[Params, Key, int], Array]
+    sample: Callable[..., Array]
+    latent: Latent | None = None
 
 
 class Learner(NamedTuple):

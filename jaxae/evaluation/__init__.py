@@ -24,6 +24,11 @@ from jaxae.evaluation.contraction_plots import directions as directions
 from jaxae.evaluation.contraction_plots import singular_spectrum as singular_spectrum
 from jaxae.evaluation.dictionaries import mean_max_cosine as mean_max_cosine
 from jaxae.evaluation.dictionaries import top_examples as top_examples
+from jaxae.evaluation.latent import aggregate_posterior as aggregate_posterior
+from jaxae.evaluation.latent import bits_per_dim as bits_per_dim
+from jaxae.evaluation.latent import elbo as elbo
+from jaxae.evaluation.latent import nll as nll
+from jaxae.evaluation.latent import unit_usage as unit_usage
 from jaxae.evaluation.metrics import codes as codes
 from jaxae.evaluation.metrics import mean_interval as mean_interval
 from jaxae.evaluation.metrics import reconstruction as reconstruction
@@ -45,3 +50,5 @@ from jaxae.evaluation.summary import summarize as summarize
 from jaxae.evaluation.sweep_plots import filter_rows as filter_rows
 from jaxae.evaluation.sweep_plots import member_curves as member_curves
 from jaxae.evaluation.sweep_plots import response as response
+from jaxae.evaluation.two_sample import TwoSampleTest as TwoSampleTest
+from jaxae.evaluation.two_sample import two_sample_test as two_sample_test

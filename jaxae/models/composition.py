@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,9 @@ from jaxae.base import (
     Array,
     Autoencoder,
     Batch,
+    Draw,
     Key,
+    Latent,
     Metrics,
     Params,
     as_float,
@@ -23,37 +24,14 @@ from jaxae.base import (
     num_examples,
     where_observed,
 )
+from jaxae.models import bounds
+from jaxae.models.assembly import Network, Weight, joined, merged, reported, several, variables_of
+from jaxae.models.bounds import Bound
+from jaxae.models.carrying import Scheduled
 from jaxae.models.codes import Deterministic
 from jaxae.models.corruptions import Corruption, none
 from jaxae.models.likelihoods import Likelihood, gaussian
 from jaxae.models.penalties import Forward, Penalty
-
-
-class _Network(nn.Module):
-    encoder: nn.Module
-    decoder: nn.Module
-    code: nn.Module
-    head: nn.Module | None
-    penalties: Sequence[Penalty] = ()
-
-    def __call__(self, batch: Batch) -> tuple[Any, Array, Array, Array]:
-        h = self.encoder(batch["x"], **_extras(batch, "mask", "context"))
-        z, rate = self.code(h)
-        return self.decode(z, batch.get("context")), h, z, rate
-
-    def encode(self, batch: Batch) -> Array:
-        h = self.encoder(batch["x"], **_extras(batch, "mask", "context"))
-        return self.code(h, train=False)[0]
-
-    def decode(self, z: Array, context: Array | None = None) -> Any:
-        out = self.decoder(z, **_extras({"context": context}, "context"))
-        return out if self.head is None else self.head(out)
-
-    def prior(self, key: Key, n: int) -> Array:
-        return self.code.prior(key, n)
-
-    def penalise(self, forwards: Sequence[Forward]) -> list[Array]:
-        return [p(forward) for p, forward in zip(self.penalties, forwards, strict=True)]
 
 
 def autoencoder(
@@ -64,7 +42,9 @@ def autoencoder(
     code: nn.Module | None = None,
     corrupt: Corruption = none,
     penalties: Sequence[Penalty] = (),
-    beta: chex.Numeric = 1.0,
+    beta: Scheduled = 1.0,
+    samples: int = 1,
+    bound: Bound = bounds.elbo,
 ) -> Autoencoder:
     """Composes parts into an autoencoder whose loss is distortion + beta * rate + penalties.
 
@@ -83,7 +63,9 @@ def autoencoder(
         corrupt: `(key, x) -> x_tilde`, what the encoder sees in training.
         penalties: functions of the forward pass that add to the loss; Linen modules where
             they have parameters, or carry something from step to step.
-        beta: the weight of the rate.
+        beta: the weight of the rate; a schedule, a function of the number of steps, warms up.
+        samples: codes that are drawn for each example.
+        bound: how the costs of these draws join, of `bounds`; by default by their mean.
 
     >>> import optax, jaxae
     >>> parts = jaxae.mlp(8, 3)
@@ -94,115 +76,128 @@ def autoencoder(
     (5, 3)
 
     Raises:
-        ValueError: a concrete beta below 0; at `init`, data that the likelihood does
-            not allow, or a decoder whose output does not match x.
+        ValueError: a concrete beta below 0, or samples below 1; at `init`, data that the
+            likelihood does not allow, or a decoder whose output does not match x.
     """
-    check_range("beta", beta, 0.0)
+    if not callable(beta):
+        check_range("beta", beta, 0.0)
+    check_range("samples", samples, 1)
     likelihood = gaussian() if likelihood is None else likelihood
     code = Deterministic() if code is None else code
-    net = _Network(encoder, decoder, code, likelihood.head, tuple(penalties))
+    weight = Weight(beta) if callable(beta) else None
+    net = Network(encoder, decoder, code, likelihood.head, tuple(penalties), weight)
+    mutable = ["carried", "metrics"]
 
     @jax.jit
     def init_network(key: Key, batch: Batch) -> Params:
         params_key, code_key, penalty_key = jax.random.split(key, 3)
         batch = _observed(batch)
         variables = net.init({"params": params_key, "code": code_key}, batch)
-        (_, h, z, _), _ = forward(_joined(variables), code_key, batch)
-        given = [seen(_joined(variables), code_key, batch, h, z)] * len(penalties)
+        h, _, z, _, _ = forward(joined(variables), code_key, batch, 1)
+        given = [seen(joined(variables), code_key, batch, h, z[0])] * len(penalties)
         own = net.init({"params": penalty_key}, given, method="penalise")
         names = {*variables, *own}
-        return _joined({name: {**variables.get(name, {}), **own.get(name, {})} for name in names})
+        return joined({name: {**variables.get(name, {}), **own.get(name, {})} for name in names})
 
     def init(key: Key, batch: Batch) -> Params:
         num_examples(batch)
         _check_support(likelihood, batch)
         row = jax.tree.map(lambda a: a[:1], dict(batch))
         params = init_network(key, row)
-        out = jax.eval_shape(lambda *args: forward(*args)[0][0], params, key, row)
+        z = jax.eval_shape(encode, params, row)
+        out = jax.eval_shape(natural, params, z, row.get("context"))
         _check_output(likelihood, out, row["x"])
         return params
 
-    def forward(params: Params, key: Key, batch: Batch) -> tuple[tuple[Any, ...], Any]:
-        """Natural parameters, h, z and rate, and the collections that the pass changed."""
-        batch = _observed(batch)
-        (out, h, z, rate), changed = net.apply(
-            _variables(params), batch, rngs={"code": key}, mutable=["carried", "metrics"]
-        )
+    def forward(
+        params: Params, key: Key, batch: Batch, count: int, method: str = "rebuild"
+    ) -> tuple[Array, Any, Array, Array, Any]:
+        """h; for each draw natural parameters, z and rate; the collections that changed."""
+        how: Any = {"rngs": {"code": key}, "mutable": mutable}
+        h, first = net.apply(variables_of(params), batch, method="look", **how)
+        variables = {**variables_of(params), "carried": first.get("carried", {})}
+
+        def one(key: Key) -> Any:
+            how["rngs"] = {"code": key}
+            return net.apply(variables, h, batch, method=method, **how)
+
+        keys = jax.random.split(key, count) if count > 1 else key[None]
+        (out, z, rate), changed = several(one, keys)
         out, rate = jax.tree.map(lambda a: a.astype(batch["x"].dtype), (out, rate))
-        return (out, h, z, rate), changed
+        return h, out, z, rate, merged(first, changed)
+
+    def costs(out: Any, batch: Batch) -> Array:
+        """-log p(x | out) of each example."""
+        log_prob = where_observed(batch, likelihood.log_prob(out, batch["x"]))
+        return -jnp.sum(log_prob, axis=range(1, log_prob.ndim))
 
     def seen(params: Params, key: Key, batch: Batch, h: Array, z: Array) -> Forward:
         def to_mean(params: Params, z: Array) -> Array:
             return likelihood.mean(natural(params, z, batch.get("context")))
 
         def to_distortion(params: Params, z: Array) -> Array:
-            return distortion(natural(params, z, batch.get("context")), batch)
+            return jnp.mean(costs(natural(params, z, batch.get("context")), batch))
 
-        return Forward(params, key, batch, h, z, encode, to_mean, to_distortion)
-
-    def distortion(out: Any, batch: Batch) -> Array:
-        log_prob = where_observed(batch, likelihood.log_prob(out, batch["x"]))
-        return -jnp.mean(jnp.sum(log_prob, axis=range(1, log_prob.ndim)))
+        return Forward(params, key, batch, h, z, encode, to_mean, to_distortion, prior)
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
         batch = _observed(batch)
         corrupt_key, code_key, *penalty_keys = jax.random.split(key, 2 + len(penalties))
         noisy = {**batch, "x": corrupt(corrupt_key, batch["x"])}
-        (out, h, z, rates), changed = forward(params, code_key, noisy)
-        forwards = [seen(params, k, batch, h, z) for k in penalty_keys]
-        variables = {**_variables(params), "carried": changed.get("carried", {})}
-        values, then = net.apply(
-            variables, forwards, method="penalise", mutable=["carried", "metrics"]
-        )
-        error, rate = distortion(out, batch), jnp.mean(rates)
+        h, out, z, rates, changed = forward(params, code_key, noisy, samples)
+        errors = several(lambda out: costs(out, batch), out)
+        forwards = [seen(params, k, batch, h, z[0]) for k in penalty_keys]
+        variables = {**variables_of(params), "carried": changed.get("carried", {})}
+        (now, values), then = net.apply(variables, forwards, method="penalise", mutable=mutable)
+        error, rate = jnp.mean(errors), jnp.mean(rates)
         penalty = sum(values, jnp.zeros((), error.dtype))
-        total = error + beta * rate + penalty
+        total = bound(errors, rates, beta if now is None else now) + penalty
         metrics = {"loss": total, "distortion": error, "rate": rate, "penalty": penalty}
-        metrics |= _reported(changed) | _reported(then)
+        metrics |= reported(changed) | reported(then)
         if "carried" in params:
             metrics["carried"] = then["carried"]
         return total, metrics
 
     @jax.jit
     def encode(params: Params, batch: Batch) -> Array:
-        z: Any = net.apply(_variables(params), _observed(batch), method="encode")
+        z: Any = net.apply(variables_of(params), _observed(batch), method="encode")
         return z
 
-    def natural(params: Params, z: Array, context: Array | None) -> Any:
-        return net.apply(_variables(params), z, context, method="decode")
+    def natural(params: Params, z: Array, context: Array | None = None) -> Any:
+        return net.apply(variables_of(params), z, context, method="decode")
 
     @jax.jit
     def decode(params: Params, z: Array, context: Array | None = None) -> Array:
         return likelihood.mean(natural(params, z, context))
 
     @partial(jax.jit, static_argnums=2)
-    def sample(params: Params, key: Key, n: int) -> Array:
+    def sample(params: Params, key: Key, n: int, context: Array | None = None) -> Array:
         prior_key, sample_key = jax.random.split(key)
-        z: Any = net.apply(_variables(params), prior_key, n, method="prior")
-        return likelihood.sample(sample_key, natural(params, z, None))
+        return emit(params, sample_key, prior(params, prior_key, n), context)
 
-    return Autoencoder(init, loss, encode, decode, sample)
+    @partial(jax.jit, static_argnums=3)
+    def draw(params: Params, key: Key, batch: Batch, samples: int = 1) -> Draw:
+        batch = _observed(batch)
+        _, out, z, rates, _ = forward(params, key, batch, samples, "draw")
+        return Draw(z, several(lambda out: costs(out, batch), out), rates)
 
+    @jax.jit
+    def posterior(params: Params, batch: Batch) -> Any:
+        return net.apply(variables_of(params), _observed(batch), method="posterior")
 
-def _variables(params: Params) -> dict[str, Any]:
-    """Linen's collections of one tree of parameters."""
-    learned = {name: tree for name, tree in params.items() if name != "carried"}
-    return {"params": learned, "carried": params.get("carried", {})}
+    def prior(params: Params, key: Key, n: int) -> Any:
+        return net.apply(variables_of(params), key, n, method="prior")
 
+    @jax.jit
+    def emit(params: Params, key: Key, z: Array, context: Array | None = None) -> Array:
+        return likelihood.sample(key, natural(params, z, context))
 
-def _joined(variables: Any) -> Params:
-    carried = variables.get("carried")
-    return {**variables.get("params", {}), **({"carried": carried} if carried else {})}
+    @jax.jit
+    def masses(params: Params, z: Array, context: Array | None = None) -> Array:
+        return likelihood.masses(natural(params, z, context))
 
-
-def _reported(changed: Any) -> Metrics:
-    """What modules reported, by its own name."""
-    leaves = jax.tree_util.tree_leaves_with_path(changed.get("metrics", {}))
-    return {jax.tree_util.keystr(path[-1:], simple=True): leaf for path, leaf in leaves}
-
-
-def _extras(batch: Batch, *names: str) -> dict[str, Array]:
-    return {name: batch[name] for name in names if batch.get(name) is not None}
+    latent = Latent(draw, posterior, prior, emit, masses)
+    return Autoencoder(init, loss, encode, decode, sample, latent)
 
 
 def _observed(batch: Batch) -> dict[str, Array]:

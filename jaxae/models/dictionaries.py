@@ -113,6 +113,7 @@ def dictionary(
     *,
     hidden_dims: Sequence[int] = (),
     outputs: int = 1,
+    latent_outputs: int = 1,
     pre_bias: npt.ArrayLike | None = None,
     use_bias: bool = True,
     kernel_init: str | Initializer | None = None,
@@ -130,6 +131,7 @@ def dictionary(
         latent_dim: the number of atoms.
         hidden_dims: none.
         outputs: 1, numbers that a likelihood needs for each entry.
+        latent_outputs: 1, numbers that a code needs for each of its own.
         pre_bias: its first value, of d numbers, such as `jaxae.geometric_median(x)`; 0 for None.
         use_bias: of the encoder.
         kernel_init: of the directions, which are then scaled to length 1; None for uniform.
@@ -149,10 +151,10 @@ def dictionary(
         raise ValueError(f"latent_dim is a positive number of atoms; got {latent_dim!r}.")
     if not isinstance(iterations, Integral) or iterations < 0:
         raise ValueError(f"iterations is a whole number of at least 0; got {iterations!r}.")
-    if hidden_dims or outputs != 1:
+    if hidden_dims or outputs != 1 or latent_outputs != 1:
         raise ValueError(
-            f"A dictionary has no hidden layers and one output; got {tuple(hidden_dims)} and "
-            f"{outputs}. Take networks=mlp for them."
+            f"A dictionary has no hidden layers, and one output for each entry and code; got "
+            f"{tuple(hidden_dims)}, {outputs} and {latent_outputs}. Take networks=mlp for them."
         )
     if pre_bias is not None and np.size(pre_bias) != size:
         raise ValueError(

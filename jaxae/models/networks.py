@@ -124,6 +124,7 @@ def mlp(
     *,
     hidden_dims: Sequence[int] = (),
     outputs: int = 1,
+    latent_outputs: int = 1,
     decoder: Literal["mirrored", "tied"] = "mirrored",
     activation: str | Activation = "elu",
     latent_activation: str | Activation | None = None,
@@ -137,6 +138,7 @@ def mlp(
         latent_dim: the width of the code.
         hidden_dims: the widths between input and code, from the input on.
         outputs: numbers that the decoder gives for each entry (`Likelihood.outputs`).
+        latent_outputs: numbers that the encoder gives for each entry of the code (its `inputs`).
         decoder: "mirrored" has kernels of its own, "tied" the encoder's, transposed.
         activation: of the hidden layers.
         latent_activation: of the code; None takes the identity where there are hidden
@@ -158,14 +160,16 @@ def mlp(
     if not all(isinstance(n, Integral) and n > 0 for n in widths):
         raise ValueError(f"hidden_dims and latent_dim are positive integers; got {widths}.")
     if latent_activation is None:
-        latent_activation = "identity" if hidden_dims else activation
+        latent_activation = "identity" if hidden_dims or latent_outputs > 1 else activation
     _check_names(activation, latent_activation, output_activation, options.get("kernel_init"))
-    encoder = MLP(widths, activation=activation, final=latent_activation, **options)
+    read = (*hidden_dims, latent_dim * latent_outputs)
+    encoder = MLP(read, activation=activation, final=latent_activation, **options)
     if decoder == "tied":
-        if outputs != 1:
+        if outputs != 1 or latent_outputs != 1:
             raise ValueError(
-                "A tied decoder gives one number for each entry, this likelihood needs "
-                f"{outputs}: take decoder='mirrored', or a likelihood of one output."
+                "A tied decoder gives one number for each entry, and takes one for each of the "
+                f"code; this likelihood needs {outputs}, this code {latent_outputs}. Take "
+                "decoder='mirrored'."
             )
         return Networks(encoder, TransposedMLP(encoder, shape, output_activation))
     if decoder != "mirrored":

@@ -3,7 +3,7 @@
 Those of sparse codes are in `jaxae.models.sparsity`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import chex
@@ -14,6 +14,9 @@ from jaxae.base import Array, Batch, Key, Params, check_range
 from jaxae.models import corruptions
 from jaxae.models.corruptions import Corruption
 from jaxae.models.jacobians import mean_squared_jacobian_norm
+
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Of the kernels of `mmd`."""
 
 
 class Forward(NamedTuple):
@@ -28,6 +31,7 @@ class Forward(NamedTuple):
         encode: `(params, batch) -> z`, without noise.
         decode: `(params, z) -> x_hat`, the mean of the likelihood.
         distortion: `(params, z) -> nats per example`, of codes decoded in z's place.
+        prior: `(params, key, n) -> z`, drawn from the code's prior.
     """
 
     params: Params
@@ -38,6 +42,7 @@ class Forward(NamedTuple):
     encode: Callable[[Params, Batch], Array]
     decode: Callable[[Params, Array], Array]
     distortion: Callable[[Params, Array], Array]
+    prior: Callable[[Params, Key, int], Array]
 
 
 Penalty = Callable[[Forward], Array]
@@ -139,3 +144,53 @@ def stochastic_contractive(weight: chex.Numeric, corrupt: Corruption) -> Penalty
         return weight * jnp.mean(jnp.sum((clean - moved) ** 2, axis=range(1, clean.ndim)))
 
     return penalty
+
+
+def mmd(weight: chex.Numeric, scales: Sequence[float] = SCALES) -> Penalty:
+    """Weight · MMD² between the batch's codes and as many draws of their prior.
+
+    The unbiased estimate with the sum of inverse multiquadratic kernels c / (c + ‖a - b‖²),
+    c = 2 · latent_dim · scale (Tolstikhin et al., 2018). It may be below 0.
+
+    Args:
+        weight: in nats; may be traced.
+        scales: of the kernels, for a prior of variance 1.
+
+    >>> import jaxae
+    >>> code = jaxae.codes.Gaussian(jaxae.priors.Standard(3))
+    >>> model = jaxae.deep(8, 3, code=code, penalties=[mmd(10.0)])
+
+    Raises:
+        ValueError: a concrete `weight` below 0; at `init`, a code without a prior.
+    """
+    check_range("weight", weight, 0.0)
+
+    def penalty(forward: Forward) -> Array:
+        z = forward.z.reshape(forward.z.shape[0], -1)
+        drawn = forward.prior(forward.params, forward.key, z.shape[0])
+        return weight * squared_mmd(z, drawn.astype(z.dtype), scales)
+
+    return penalty
+
+
+def squared_mmd(a: Array, b: Array, scales: Sequence[float] = SCALES) -> Array:
+    """The unbiased estimate of MMD² between two samples of equal size, `(n, d)` each.
+
+    Its kernel is that of `mmd`. Of one row each it is 0.
+    """
+    n, d = a.shape
+
+    def kernel(squares: Array) -> Array:
+        return sum((c / (c + squares) for c in (2.0 * d * s for s in scales)), jnp.zeros(()))
+
+    def within(x: Array) -> Array:
+        rows = kernel(_squared_distances(x, x))
+        return (jnp.sum(rows) - jnp.trace(rows)) / max(1, n * (n - 1))
+
+    both = within(a) + within(b) - 2 * jnp.mean(kernel(_squared_distances(a, b)))
+    return both if n > 1 else 0.0 * both
+
+
+def _squared_distances(a: Array, b: Array) -> Array:
+    squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1) - 2 * a @ b.T
+    return jnp.maximum(squares, 0.0)

@@ -13,7 +13,9 @@ import chex
 import flax.linen as nn
 
 from jaxae.base import Autoencoder
-from jaxae.models import corruptions, penalties
+from jaxae.models import bounds, corruptions, penalties
+from jaxae.models.bounds import Bound
+from jaxae.models.carrying import Scheduled
 from jaxae.models.composition import autoencoder
 from jaxae.models.corruptions import Corruption
 from jaxae.models.likelihoods import Likelihood, gaussian
@@ -31,7 +33,9 @@ def deep(
     code: nn.Module | None = None,
     corrupt: Corruption = corruptions.none,
     penalties: Sequence[Penalty] = (),
-    beta: chex.Numeric = 1.0,
+    beta: Scheduled = 1.0,
+    samples: int = 1,
+    bound: Bound = bounds.elbo,
     **options: Any,
 ) -> Autoencoder:
     """A symmetric stack: shape - hidden_dims - latent_dim - reversed hidden_dims - shape.
@@ -45,10 +49,12 @@ def deep(
         hidden_dims: the widths between input and code, from the input on.
         networks: builds the pair, `(shape, latent_dim, *, hidden_dims, outputs, **options)`.
         likelihood: p(x | out), by default a Gaussian of scale 1 (squared error).
-        code: of `autoencoder`, as are the next three.
+        code: of `autoencoder`, as are all below but the last.
         corrupt: what the encoder sees in training.
         penalties: functions of the forward pass that add to the loss.
         beta: the weight of the rate.
+        samples: codes that are drawn for each example.
+        bound: how their costs join.
         **options: of `networks`.
 
     >>> import jax, numpy as np
@@ -63,7 +69,12 @@ def deep(
     """
     likelihood = gaussian() if likelihood is None else likelihood
     encoder, decoder = networks(
-        shape, latent_dim, hidden_dims=hidden_dims, outputs=likelihood.outputs, **options
+        shape,
+        latent_dim,
+        hidden_dims=hidden_dims,
+        outputs=likelihood.outputs,
+        latent_outputs=getattr(code, "inputs", 1),
+        **options,
     )
     return autoencoder(
         encoder,
@@ -73,6 +84,8 @@ def deep(
         corrupt=corrupt,
         penalties=penalties,
         beta=beta,
+        samples=samples,
+        bound=bound,
     )
 
 

@@ -182,7 +182,7 @@ class Noisy(nn.Module):
         noise = jax.random.normal(self.make_rng("code"), h.shape) if train else 0.0
         return h + noise, jnp.full(h.shape[0], 2.0)
 
-    def prior(self, key, n):
+    def sample_prior(self, key, n):
         return jnp.full((n, 3), 7.0)
 
 

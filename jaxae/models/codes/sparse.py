@@ -1,4 +1,4 @@
-"""Codes: Linen modules `h -> (z, rate)`, with `rate` in nats per example."""
+"""Sparse codes."""
 
 import math
 from typing import Any
@@ -8,38 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxae.base import Array, Key, is_traced
+from jaxae.base import Array, is_traced
 from jaxae.models.carrying import carried, carry, report, running_mean
+from jaxae.models.codes.deterministic import Deterministic
 from jaxae.models.selecting import chosen, keep_largest
-
-
-class Deterministic(nn.Module):
-    """The code is the encoder's output; it costs nothing."""
-
-    def __call__(self, h: Array, train: bool = True) -> tuple[Array, Array]:
-        """Returns h itself and a rate of zeros, of shape `(batch,)`."""
-        return self.select(h, train), jnp.zeros(h.shape[0], h.dtype)
-
-    def select(self, h: Array, train: bool) -> Array:
-        """The codes, `(batch, ...)`."""
-        del train
-        return h
-
-    def prior(self, key: Key, n: int) -> Array:
-        """Raises `ValueError`: nothing says how deterministic codes are distributed."""
-        raise ValueError(
-            "A deterministic code has no prior to sample from. Give the autoencoder a "
-            "stochastic code, or decode codes of your own with decode(params, z)."
-        )
-
-
-class Rectified(Deterministic):
-    """The positive part of h."""
-
-    def select(self, h: Array, train: bool) -> Array:
-        """Applies the rectifier."""
-        del train
-        return jax.nn.relu(h)
 
 
 class TopK(Deterministic):

@@ -1,0 +1,102 @@
+"""Conditional models: the class, or any context, is given to encoder and decoder."""
+
+from numbers import Integral
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.base import Array, Autoencoder, Batch, Key, Latent, Metrics, Params, is_traced
+from jaxae.models.networks import Shape
+from jaxae.models.variational import vae
+
+
+def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
+    """Any model, given the class "y" of each example as a one-hot context.
+
+    Encoder and decoder of a composition see a batch's `context` as it is; this makes it of
+    labels. `decode` takes integers or one-hot rows for its context, as `latent.emit` does, and
+    `sample` draws the classes in turn unless told which.
+
+    Args:
+        model: whose networks take a context, as `MLP` does.
+        num_classes: labels are integers in [0, num_classes).
+
+    >>> model = conditional(vae(64, 8), 10)
+    >>> batch = {"x": np.zeros((4, 64), np.float32), "y": np.arange(4)}
+    >>> params = model.init(jax.random.key(0), batch)
+    >>> model.decode(params, model.encode(params, batch), np.array([3, 3, 3, 3])).shape
+    (4, 64)
+
+    Raises:
+        ValueError: num_classes below 2; a batch without labels, or labels out of range.
+    """
+    if not isinstance(num_classes, Integral) or num_classes < 2:
+        raise ValueError(f"num_classes is an integer of at least 2; got {num_classes!r}.")
+
+    def one_hot(context: Array | None) -> Array | None:
+        if context is None or jnp.ndim(context) > 1:
+            return context
+        _check(context, num_classes)
+        return jax.nn.one_hot(context, num_classes)
+
+    def seen(batch: Batch) -> dict[str, Any]:
+        if "context" in batch:
+            return dict(batch)
+        if "y" not in batch:
+            raise ValueError('A conditional model needs the labels "y" in each batch.')
+        return {**batch, "context": one_hot(jnp.asarray(batch["y"]))}
+
+    def init(key: Key, batch: Batch) -> Params:
+        return model.init(key, seen(batch))
+
+    def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
+        return model.loss(params, key, seen(batch))
+
+    def encode(params: Params, batch: Batch) -> Array:
+        return model.encode(params, seen(batch))
+
+    def decode(params: Params, z: Array, context: Array | None = None) -> Array:
+        return model.decode(params, z, one_hot(context))
+
+    def sample(params: Params, key: Key, n: int, context: Array | None = None) -> Array:
+        context = jnp.arange(n) % num_classes if context is None else context
+        return model.sample(params, key, n, one_hot(context))
+
+    inner = model.latent
+    if inner is None:
+        return Autoencoder(init, loss, encode, decode, sample)
+    latent = Latent(
+        lambda params, key, batch, samples=1: inner.draw(params, key, seen(batch), samples),
+        lambda params, batch: inner.posterior(params, seen(batch)),
+        inner.prior,
+        lambda params, key, z, context=None: inner.emit(params, key, z, one_hot(context)),
+        lambda params, z, context=None: inner.masses(params, z, one_hot(context)),
+    )
+    return Autoencoder(init, loss, encode, decode, sample, latent)
+
+
+def conditional_vae(
+    shape: Shape, latent_dim: int, *, num_classes: int = 10, **parts: Any
+) -> Autoencoder:
+    """A `vae` that is given the class of each example (Sohn et al., 2015).
+
+    Args:
+        shape: of one example.
+        latent_dim: the width of the code.
+        num_classes: labels "y" are integers in [0, num_classes).
+        **parts: of `vae`.
+
+    >>> model = conditional_vae(64, 8, num_classes=10)
+    """
+    return conditional(vae(shape, latent_dim, **parts), num_classes)
+
+
+def _check(y: Array, num_classes: int) -> None:
+    if not jnp.issubdtype(jnp.asarray(y).dtype, jnp.integer):
+        raise ValueError(f"Labels are integers in [0, {num_classes}); got {jnp.asarray(y).dtype}.")
+    if not is_traced(y) and not (np.min(y) >= 0 and np.max(y) < num_classes):
+        raise ValueError(
+            f"Labels are integers in [0, {num_classes}); got {np.min(y)} to {np.max(y)}."
+        )
