@@ -25,6 +25,7 @@ from jaxae.models import networks as networks
 from jaxae.models import penalties as penalties
 from jaxae.models import priors as priors
 from jaxae.models import sparsity as sparsity
+from jaxae.models.binarised import binarised as binarised
 from jaxae.models.boltzmann import rbm as rbm
 from jaxae.models.boltzmann import rbm_energy as rbm_energy
 from jaxae.models.classifiers import Classifier as Classifier
@@ -52,6 +53,7 @@ from jaxae.models.sparse_variants import top_k as top_k
 from jaxae.models.sparse_variants import winner_take_all as winner_take_all
 from jaxae.models.stacking import stacked as stacked
 from jaxae.models.stacking import unroll as unroll
+from jaxae.models.supervised import semi_supervised as semi_supervised
 from jaxae.models.variants import contractive as contractive
 from jaxae.models.variants import deep as deep
 from jaxae.models.variants import denoising as denoising
@@ -70,6 +72,7 @@ from jaxae.models.variational import vae as vae
 from jaxae.models.variational import vq_vae as vq_vae
 from jaxae.models.variational import wae as wae
 from jaxae.training import points as points
+from jaxae.training.adversarial import adversarial as adversarial
 from jaxae.training.chains import persistent as persistent
 from jaxae.training.fitting import fit as fit
 from jaxae.training.fitting import over_arrays as over_arrays
