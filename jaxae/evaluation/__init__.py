@@ -34,6 +34,18 @@ from jaxae.evaluation.disentanglement import sap as sap
 from jaxae.evaluation.frechet import frechet_distance as frechet_distance
 from jaxae.evaluation.frechet import gaussian_frechet_distance as gaussian_frechet_distance
 from jaxae.evaluation.frechet import pca_features as pca_features
+from jaxae.evaluation.generation import code_quantiles as code_quantiles
+from jaxae.evaluation.generation import grid_values as grid_values
+from jaxae.evaluation.generation import interpolate as interpolate
+from jaxae.evaluation.generation import manifold_grid as manifold_grid
+from jaxae.evaluation.generation import reconstruct as reconstruct
+from jaxae.evaluation.generation import traverse as traverse
+from jaxae.evaluation.generation_plots import chain as chain
+from jaxae.evaluation.generation_plots import draws as draws
+from jaxae.evaluation.generation_plots import interpolations as interpolations
+from jaxae.evaluation.generation_plots import manifold as manifold
+from jaxae.evaluation.generation_plots import samples as samples
+from jaxae.evaluation.generation_plots import traversals as traversals
 from jaxae.evaluation.hashing import euclidean_search as euclidean_search
 from jaxae.evaluation.hashing import gini_purity as gini_purity
 from jaxae.evaluation.hashing import hamming_distances as hamming_distances
@@ -52,6 +64,8 @@ from jaxae.evaluation.metrics import mean_interval as mean_interval
 from jaxae.evaluation.metrics import reconstruction as reconstruction
 from jaxae.evaluation.metrics import squared_error as squared_error
 from jaxae.evaluation.metrics import validation as validation
+from jaxae.evaluation.paths import lerp as lerp
+from jaxae.evaluation.paths import slerp as slerp
 from jaxae.evaluation.plots import codes_2d as codes_2d
 from jaxae.evaluation.plots import curves as curves
 from jaxae.evaluation.plots import filters as filters
@@ -70,3 +84,6 @@ from jaxae.evaluation.sweep_plots import member_curves as member_curves
 from jaxae.evaluation.sweep_plots import response as response
 from jaxae.evaluation.two_sample import TwoSampleTest as TwoSampleTest
 from jaxae.evaluation.two_sample import two_sample_test as two_sample_test
+from jaxae.evaluation.walks import markov_chain as markov_chain
+from jaxae.evaluation.walks import tangent_walk as tangent_walk
+from jaxae.evaluation.walks import walkback_corruption as walkback_corruption

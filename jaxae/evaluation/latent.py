@@ -189,7 +189,8 @@ def latent_of(model: Autoencoder) -> Latent:
     """What `model.latent` has, or `ValueError` where it is None."""
     if model.latent is None:
         raise ValueError(
-            "This model is no likelihood with codes; take a composition, such as jaxae.vae."
+            "This model has no likelihood to draw from (its latent is None). Build it with "
+            "jaxae.autoencoder or a preset of it; an RBM draws by its own sample."
         )
     return model.latent
 

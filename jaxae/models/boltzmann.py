@@ -202,7 +202,7 @@ def rbm(
         v = energy.gibbs(params, chain_key, energy.start(params, start_key, n), sample_steps)[1]
         return v.reshape(n, *model.decode(params, jnp.zeros((1, latent_dim), v.dtype)).shape[1:])
 
-    return model._replace(loss=loss, sample=jax.jit(sample, static_argnums=2))
+    return model._replace(loss=loss, sample=jax.jit(sample, static_argnums=2), latent=None)
 
 
 def contrast(

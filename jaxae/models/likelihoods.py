@@ -38,6 +38,7 @@ class Likelihood(NamedTuple):
         head: a Linen module from the decoder's array to `out`, for likelihoods that
             have parameters of their own; None where that is the identity.
         support: the least and the greatest value that x may take.
+        event_axes: how many last axes of x one density is over; 0 for entry by entry.
         masses: `out -> (..., levels)`, the probabilities of the values 0, 1 / (levels - 1), ... 1
             of an entry, where it has no others; a `ValueError` for other likelihoods.
     """
@@ -48,6 +49,7 @@ class Likelihood(NamedTuple):
     outputs: int = 1
     head: nn.Module | None = None
     support: tuple[float, float] = (-np.inf, np.inf)
+    event_axes: int = 0
     masses: Callable[[Any], Array] = _no_masses
 
 
@@ -71,6 +73,17 @@ class PerEntryScale(nn.Module):
         """Returns `(mean, log_scale)`, each half as wide as `out`; scales stay above `floor`."""
         mean, raw = jnp.split(out, 2, axis=-1)
         return mean, jnp.logaddexp(raw, jnp.log(self.floor).astype(raw.dtype))
+
+
+class LevelScale(nn.Module):
+    """Splits the last axis into locations about 0.5 and log scales about -2."""
+
+    lowest: float
+
+    def __call__(self, out: Array) -> tuple[Array, Array]:
+        """Returns `(location, log_scale)`, each half as wide as `out`."""
+        location, log_scale = jnp.split(out, 2, axis=-1)
+        return 0.5 + location, jnp.maximum(log_scale - 2.0, self.lowest)
 
 
 def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Likelihood:
@@ -138,48 +151,42 @@ def discretised_logistic(levels: int = 256) -> Likelihood:
     alone, as bytes have, and the value is a true log-probability in nats. The decoder gives a
     location and a log scale for each entry, side by side.
 
-    >>> x = jnp.linspace(0, 1, 4)[:, None]
-    >>> print(f"{jnp.exp(discretised_logistic(4).log_prob(jnp.zeros((1, 2)), x)).sum():.4f}")
+    >>> x = jnp.linspace(0, 1, 4)
+    >>> print(f"{jnp.exp(discretised_logistic(4).log_prob((0.5, -1.0), x)).sum():.4f}")
     1.0000
 
     Raises:
         ValueError: fewer than two levels.
     """
     check_range("levels", levels, 2)
-    edges = (np.arange(1, levels) - 0.5) / (levels - 1)
+    edges, half = (np.arange(1, levels) - 0.5) / (levels - 1), 0.5 / (levels - 1)
 
-    def split(out: Array) -> tuple[Array, Array]:
-        location, log_scale = jnp.split(out, 2, axis=-1)
-        # centred and about a tenth wide where the decoder starts, never narrower than a level
-        return 0.5 + location, jnp.maximum(log_scale - 2.0, -np.log(4.0 * levels))
-
-    def log_prob(out: Array, x: Array) -> Array:
-        location, log_scale = split(out)
-        half = 0.5 / (levels - 1)
+    def log_prob(out: Any, x: Array) -> Array:
+        location, log_scale = out
         upper = (x + half - location) * jnp.exp(-log_scale)
-        lower = (x - half - location) * jnp.exp(-log_scale)
-        # log(sigmoid(u) - sigmoid(l)) = l' + u' + log(exp(u - l) - 1) - ..., stable in both tails
-        width = upper - lower
-        inner = jax.nn.log_sigmoid(upper) + jax.nn.log_sigmoid(-lower) + jnp.log(-jnp.expm1(-width))
-        inner = jnp.where(x <= half, jax.nn.log_sigmoid(upper), inner)
-        return jnp.where(x >= 1.0 - half, jax.nn.log_sigmoid(-lower), inner)
+        width = 2.0 * half * jnp.exp(-log_scale)
+        # log(sigmoid(upper) - sigmoid(lower)), exact in both tails
+        above, below = jax.nn.log_sigmoid(upper), jax.nn.log_sigmoid(width - upper)
+        inner = above + below + jnp.log(-jnp.expm1(-width))
+        return jnp.where(x <= half, above, jnp.where(x >= 1.0 - half, below, inner))
 
-    def masses(out: Array) -> Array:
-        location, log_scale = split(out)
+    def masses(out: Any) -> Array:
+        location, log_scale = out
         at = (edges.astype(out.dtype) - location[..., None]) * jnp.exp(-log_scale)[..., None]
         below = jax.nn.sigmoid(at)
         zero, one = jnp.zeros_like(below[..., :1]), jnp.ones_like(below[..., :1])
         return jnp.diff(below, axis=-1, prepend=zero, append=one)
 
-    def sample(key: Key, out: Array) -> Array:
-        location, log_scale = split(out)
+    def sample(key: Key, out: Any) -> Array:
+        location, log_scale = out
         x = location + jnp.exp(log_scale) * jax.random.logistic(key, location.shape, out.dtype)
         return jnp.clip(jnp.round(x * (levels - 1)), 0, levels - 1) / (levels - 1)
 
-    def mean(out: Array) -> Array:
-        return masses(out) @ (jnp.arange(levels) / (levels - 1)).astype(out.dtype)
+    def mean(out: Any) -> Array:
+        return masses(out) @ jnp.linspace(0.0, 1.0, levels, dtype=out[0].dtype)
 
-    return Likelihood(log_prob, mean, sample, 2, None, (0.0, 1.0), masses)
+    head = LevelScale(np.log(0.25 / levels))
+    return Likelihood(log_prob, mean, sample, 2, head, (0.0, 1.0), masses=masses)
 
 
 def categorical() -> Likelihood:
@@ -199,6 +206,7 @@ def categorical() -> Likelihood:
         mean=jax.nn.softmax,
         sample=sample,
         support=(0.0, 1.0),
+        event_axes=1,
     )
 
 

@@ -36,6 +36,12 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *sweep_noise.ROWS,
         *generative.ROWS,
     ),
-    "speed": (*speed.ROWS, *jacobians.ROWS, *boltzmann.SPEED_ROWS, *sweeps.ROWS),
+    "speed": (
+        *speed.ROWS,
+        *jacobians.ROWS,
+        *boltzmann.SPEED_ROWS,
+        *sweeps.ROWS,
+        *generative.SPEED_ROWS,
+    ),
     "resources": (*resources.ROWS, *sweep_scale.ROWS),
 }

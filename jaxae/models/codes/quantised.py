@@ -53,7 +53,9 @@ class VectorQuantised(nn.Module):
             return
         self.means = carried(self, "codebook", shape, self._start)
         self.sums = carried(self, "sums", shape, lambda key, shape: self.means.value)
-        self.counts = carried(self, "counts", shape[:1], lambda key, shape: jnp.ones(shape, jnp.float32))
+        self.counts = carried(
+            self, "counts", shape[:1], lambda key, shape: jnp.ones(shape, jnp.float32)
+        )
         never = lambda key, shape: jnp.full(shape, self.restart_after, jnp.float32)  # noqa: E731
         self.unused = carried(self, "unused", shape[:1], never)
         self.codebook = self.means.value

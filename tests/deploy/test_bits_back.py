@@ -1,0 +1,165 @@
+import decimal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from jaxae.base import Latent
+from jaxae.deploy import bits_back
+from jaxae.deploy.containers import CorruptFileError, library
+
+pytest.importorskip("constriction")
+
+
+def hand_made(shape, latents, levels, scale=1.0):
+    """A Gaussian encoder and a categorical decoder of one dense layer each, and their params."""
+    rng = np.random.default_rng(0)
+    size = int(np.prod(shape))
+    params = {
+        "mean": rng.normal(0, 2 / np.sqrt(size), (size, latents)),
+        "scale": rng.normal(0, 0.5, (size, latents)),
+        "out": rng.normal(0, scale, (latents, size * levels)),
+        "bias": rng.normal(0, scale, size * levels),
+    }
+
+    def posterior(params, batch):
+        x = batch["x"].reshape(len(batch["x"]), -1)
+        return x @ params["mean"], 0.3 * jax.nn.sigmoid(x @ params["scale"]) + 0.01
+
+    def masses(params, z, context=None):
+        out = (jnp.tanh(z) @ params["out"] + params["bias"]).reshape(len(z), *shape, levels)
+        return jax.nn.softmax(out, axis=-1)
+
+    return Latent(None, posterior, None, None, masses), params
+
+
+def networks(latent, params, shape, latents, levels, rows):
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, params)
+    return bits_back.networks(latent, params, (shape, (latents,)), levels, rows)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels"), [((7,), 2), ((3, 5, 1), 2), ((4, 2), 3), ((5,), 256), ((1,), 2)]
+)
+def test_what_is_coded_is_decoded_whatever_the_rows_at_a_time(shape, levels):
+    latent, params = hand_made(shape, 3, levels)
+    for n in (1, 2, 7, 100):
+        x = np.random.default_rng(n).integers(0, levels, (n, int(np.prod(shape))))
+        coded = bits_back.encode(networks(latent, params, shape, 3, levels, 64), x, 64)
+        assert coded.groups.sum() == n
+        for rows in (64, 5):
+            nets = networks(latent, params, shape, 3, levels, rows)
+            np.testing.assert_array_equal(bits_back.decode(nets, coded), x)
+
+
+def negative_elbo(params, x, levels, samples):
+    """In bits for all rows, by numpy and scipy alone."""
+    rng = np.random.default_rng(1)
+    v = x / (levels - 1)
+    mean, scale = v @ params["mean"], 0.3 * special.expit(v @ params["scale"]) + 0.01
+    total = 0.0
+    for _ in range(samples):
+        z = mean + scale * rng.normal(size=mean.shape)
+        out = (np.tanh(z) @ params["out"] + params["bias"]).reshape(*x.shape, levels)
+        log_p = np.take_along_axis(special.log_softmax(out, -1), x[..., None], -1).sum()
+        rate = (stats.norm.logpdf(z, mean, scale) - stats.norm.logpdf(z)).sum()
+        total += (rate - log_p) / samples
+    return total / np.log(2)
+
+
+@pytest.mark.parametrize(("entries", "levels"), [(60, 2), (10, 256)])
+def test_the_length_is_the_negative_elbo(entries, levels):
+    n, latents = 800, 4
+    latent, params = hand_made((entries,), latents, levels)
+    rng = np.random.default_rng(2)
+    z = rng.normal(size=(n, latents))
+    out = (np.tanh(z) @ params["out"] + params["bias"]).reshape(n, entries, levels)
+    x = (out + rng.gumbel(size=out.shape)).argmax(-1)
+    coded = bits_back.encode(networks(latent, params, (entries,), latents, levels, 128), x, 128)
+    bits = negative_elbo(params, x, levels, samples=20)
+    assert abs(32 * len(coded.words) / bits - 1) < 0.01
+    assert coded.groups.max() > 64
+
+
+def test_only_the_first_row_takes_random_bits():
+    latent, params = hand_made((60,), 4, 2)
+    nets = networks(latent, params, (60,), 4, 2, 128)
+    x = np.random.default_rng(0).integers(0, 2, (300, 60))
+    one, all_rows = (len(bits_back.encode(nets, x[:n], 128).words) for n in (1, 300))
+    taken = 32 * all_rows - negative_elbo(params, x, 2, samples=50)
+    assert 32 * one < 350  # 4 latents of up to 31 bits, 60 entries of about 2, the coder's state
+    assert taken < 350
+
+
+def test_codes_are_drawn_from_the_posterior_and_the_prior():
+    n = 40_000
+    cases = [(0.3, 0.004), (-2.0, 0.05), (1.2, 0.9), (0.0, 0.001), (15.9, 2.0), (0.0, 1.0)]
+    for mean, scale in cases:
+        row = [mean * 1024 * 8, 64 * np.log2(scale * 1024)]
+        q = bits_back.gaussians(np.rint(np.tile(row, (n, 1))).astype(np.int32))
+        if (mean, scale) == cases[-1]:
+            q = bits_back.prior(n, 1)
+        words = np.random.default_rng(0).integers(1, 2**32, 2 * n, dtype=np.uint32)
+        coder = library().stack.AnsCoder(words)
+        bins = bits_back._pop(coder, q)
+        ends, below = np.unique(bins + 1, return_counts=True)
+        gap = np.cumsum(below) / n - stats.norm.cdf(ends / 1024, mean, scale)
+        assert np.abs(gap).max() < 1.95 / np.sqrt(n)  # Kolmogorov's bound of 0.1 %
+        bits_back._push(coder, q, bins)
+        np.testing.assert_array_equal(coder.get_compressed(), words)
+
+
+def test_the_table_of_widths_does_not_depend_on_the_machine():
+    decimal.getcontext().prec = 40
+    for i, width in enumerate(bits_back._WIDTHS):
+        steps = decimal.Decimal(2) ** (decimal.Decimal(i) / 64) * 2**20
+        assert abs(steps - int(steps) - decimal.Decimal("0.5")) > decimal.Decimal("1e-3")
+        assert width * 2**20 == int(steps.to_integral_value())
+
+
+def test_noise_within_the_margin_changes_nothing_and_escapes_are_why(monkeypatch):
+    monkeypatch.setattr(bits_back, "MARGIN", 0.01)
+    bits_back._split.cache_clear()
+    latent, params = hand_made((20,), 3, 2)
+
+    def posterior(params, batch):
+        mean, scale = latent.posterior(params, batch)
+        return mean + params["noise"] / 2**13, scale  # in steps of the grid
+
+    def masses(params, z, context=None):
+        p = latent.masses(params, z)
+        return p + jnp.array([1.0, -1.0]) * params["noise"] / 2**16
+
+    shaken = Latent(None, posterior, None, None, masses)
+    x = np.random.default_rng(0).integers(0, 2, (100, 20))
+    quiet, noisy = (
+        networks(shaken, {**params, "noise": np.float64(e)}, (20,), 3, 2, 50) for e in (0, 5e-3)
+    )
+    coded = bits_back.encode(quiet, x, 50)
+    assert len(coded.escapes) > 0
+    np.testing.assert_array_equal(bits_back.decode(noisy, coded), x)
+    with pytest.raises(CorruptFileError, match="computes the model differently"):
+        bits_back.decode(noisy, coded._replace(escapes=np.zeros(0, np.int64)))
+    bits_back._split.cache_clear()
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+def test_levels_of_no_probability_can_be_coded(levels):
+    latent, params = hand_made((6,), 2, levels, scale=1000.0)
+    nets = networks(latent, params, (6,), 2, levels, 16)
+    x = np.random.default_rng(0).integers(0, levels, (30, 6))
+    table = bits_back._frequencies(nets, bits_back.Rounding(10**4), np.zeros((1, 2), int), 0)
+    assert table.shape == (6, levels)
+    assert table.min() == 1
+    assert set(table.sum(axis=1)) == {2.0 ** bits_back.precision(levels)}
+    np.testing.assert_array_equal(bits_back.decode(nets, bits_back.encode(nets, x, 16)), x)
+
+
+def test_a_model_without_finite_outputs_is_refused():
+    latent, params = hand_made((6,), 2, 2)
+    nets = networks(latent, {**params, "mean": params["mean"] * np.nan}, (6,), 2, 2, 4)
+    with pytest.raises(ValueError, match="NaN or infinities"):
+        bits_back.encode(nets, np.zeros((3, 6), int), 4)
