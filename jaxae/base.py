@@ -44,6 +44,7 @@ class Latent(NamedTuple):
         masses: `(params, z, context=None) -> (batch, *shape, levels)`, the probabilities of the
             values that an entry may take, where the likelihood has so many; a
             `ValueError` where it is continuous.
+        random: whether codes have a distribution, so that rates and likelihoods mean something.
     """
 
     draw: Callable[..., Draw]
@@ -51,6 +52,12 @@ class Latent(NamedTuple):
     prior: Callable[[Params, Key, int], Array]
     emit: Callable[..., Array]
     masses: Callable[..., Array]
+    random: bool = True
+
+
+def context_of(batch: Batch) -> Any:
+    """The context of a batch, or None."""
+    return batch.get("context")
 
 
 class Autoencoder(NamedTuple):
@@ -69,6 +76,7 @@ class Autoencoder(NamedTuple):
         sample: `(params, key, n, context=None) -> x`, from the model's own distribution; a
             `ValueError` where it has none.
         latent: of models that are a likelihood with codes; None for others, such as RBMs.
+        context: `batch -> context` for `decode`: what the batch gives the decoder, or None.
     """
 
     init: Callable[[Key, Batch], Params]
@@ -77,6 +85,7 @@ class Autoencoder(NamedTuple):
     decode: Callable[..., Array]
     sample: Callable[..., Array]
     latent: Latent | None = None
+    context: Callable[[Batch], Any] = context_of
 
 
 class Learner(NamedTuple):

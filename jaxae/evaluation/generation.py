@@ -52,7 +52,7 @@ def interpolate(
         raise ValueError(f"a and b pair rows; got {num_examples(a)} and {num_examples(b)} rows.")
     ends = model.encode(params, a), model.encode(params, b)
     path = PATHS[method](*ends, jnp.linspace(0.0, 1.0, steps))
-    return _decode(model, params, path, a.get("context") if context is None else context)
+    return _decode(model, params, path, model.context(a) if context is None else context)
 
 
 def code_quantiles(z: Array, units: Sequence[int], q: Array) -> jax.Array:
@@ -99,7 +99,7 @@ def traverse(
     values = jnp.broadcast_to(values, (len(chosen), values.shape[-1]))
     hit = jnp.asarray(chosen[:, None] == np.arange(z.shape[1]))
     moved = jnp.where(hit[:, None], values[..., None], z[:, None, None])
-    x_hat = _decode(model, params, moved.reshape(len(z), -1, z.shape[1]), batch.get("context"))
+    x_hat = _decode(model, params, moved.reshape(len(z), -1, z.shape[1]), model.context(batch))
     return x_hat.reshape(*moved.shape[:3], *x_hat.shape[2:])
 
 
@@ -172,7 +172,7 @@ def reconstruct(
     >>> reconstruct(model, params, batch, jax.random.key(1), samples=3).shape
     (5, 3, 4)
     """
-    context = batch.get("context")
+    context = model.context(batch)
     if key is None and samples != 1:
         raise ValueError(f"samples={samples} needs a key: there is but one mean reconstruction.")
     if key is None:

@@ -46,7 +46,7 @@ def elbo(
     ['distortion', 'elbo', 'rate']
     """
     check_range("samples", samples, 1)
-    draw = latent_of(model).draw
+    draw = latent_of(model, random=True).draw
 
     def measure(params: Params, key: Key, data: Batch) -> Metrics:
         def costs(batch: Batch) -> tuple[Array, Array]:
@@ -95,7 +95,7 @@ def nll(
         check_range(name, value, 1)
     if chunk is not None:
         check_range("chunk", chunk, 1)
-    draw = latent_of(model).draw
+    draw = latent_of(model, random=True).draw
 
     def measure(params: Params, key: Key, data: Batch) -> Array:
         rows = min(batch_size, num_examples(data))
@@ -185,12 +185,17 @@ def aggregate_posterior(
     return measure
 
 
-def latent_of(model: Autoencoder) -> Latent:
-    """What `model.latent` has, or `ValueError` where it is None."""
+def latent_of(model: Autoencoder, random: bool = False) -> Latent:
+    """What `model.latent` has, or `ValueError` where it is None, or its codes are not `random`."""
     if model.latent is None:
         raise ValueError(
             "This model has no likelihood to draw from (its latent is None). Build it with "
             "jaxae.autoencoder or a preset of it; an RBM draws by its own sample."
+        )
+    if random and not model.latent.random:
+        raise ValueError(
+            "The codes of this model are deterministic, so it gives no likelihood of x. Take "
+            "a model with random codes, such as jaxae.vae."
         )
     return model.latent
 

@@ -77,7 +77,7 @@ def reconstruction(
 
     def errors(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         x, mask = batch["x"], batch.get("mask")
-        x_hat = model.decode(params, model.encode(params, batch), batch.get("context"))
+        x_hat = model.decode(params, model.encode(params, batch), model.context(batch))
         return squared_error(x, x_hat, mask), _observed(x.shape, mask)
 
     def evaluate(params: Params, data: Batch) -> Metrics:

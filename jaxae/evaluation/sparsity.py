@@ -152,7 +152,7 @@ def _sums(
     """One batch's sums of all that `sparsity` is made of."""
     fired, moments = carry
     codes = model.encode(params, batch)
-    x_hat = model.decode(params, codes, batch.get("context"))
+    x_hat = model.decode(params, codes, model.context(batch))
     seen = expand_mask(fresh, batch["x"].shape)
     if batch.get("mask") is not None:
         seen &= expand_mask(batch["mask"], batch["x"].shape) != 0

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.base import Array, Key, check_range
+from jaxae.base import Array, Key, as_float, check_range
 from jaxae.models.penalties import SCALES
 
 
@@ -40,7 +40,8 @@ def two_sample_test(key: Key, a: Array, b: Array, *, permutations: int = 1000) -
     (True, True)
 
     Raises:
-        ValueError: samples of different shapes, of fewer than two rows, or no permutations.
+        ValueError: samples of different shapes, of fewer than two rows or not finite, or no
+            permutations.
     """
     check_range("permutations", permutations, 1)
     if np.ndim(a) != 2 or np.shape(a) != np.shape(b) or len(a) < 2:
@@ -48,7 +49,11 @@ def two_sample_test(key: Key, a: Array, b: Array, *, permutations: int = 1000) -
             "The samples are (n, d) each, n at least 2; got "
             f"{np.shape(a)} and {np.shape(b)}. Take as many rows of each."
         )
-    found, others = _estimates(key, jnp.asarray(a), jnp.asarray(b), permutations)
+    a, b = as_float(a), as_float(b)
+    if not (jnp.isfinite(a).all() and jnp.isfinite(b).all()):
+        raise ValueError("The samples have NaN or infinite entries; drop their rows.")
+    middle = 0.5 * (jnp.mean(a, axis=0) + jnp.mean(b, axis=0))  # a shift changes the rounding alone
+    found, others = _estimates(key, a - middle, b - middle, permutations)
     reached = int(jnp.sum(others >= found))
     return TwoSampleTest(float(found), (1 + reached) / (1 + permutations))
 

@@ -202,7 +202,7 @@ def autoencoder(
     def masses(params: Params, z: Array, context: Array | None = None) -> Array:
         return likelihood.masses(natural(params, z, context))
 
-    latent = Latent(draw, posterior, prior, emit, masses)
+    latent = Latent(draw, posterior, prior, emit, masses, not isinstance(code, Deterministic))
     return Autoencoder(init, loss, encode, decode, sample, latent)
 
 

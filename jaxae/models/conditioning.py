@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxae.base import Array, Autoencoder, Batch, Key, Latent, Metrics, Params, is_traced
 from jaxae.models.networks import Shape
@@ -35,18 +34,32 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
     if not isinstance(num_classes, Integral) or num_classes < 2:
         raise ValueError(f"num_classes is an integer of at least 2; got {num_classes!r}.")
 
-    def one_hot(context: Array | None) -> Array | None:
-        if context is None or jnp.ndim(context) > 1:
-            return context
-        _check(context, num_classes)
-        return jax.nn.one_hot(context, num_classes)
+    def one_hot(context: Any, rows: int) -> Array:
+        if context is None:
+            raise ValueError(
+                "A conditional model needs the classes as context: integers, or one-hot rows."
+            )
+        given = jnp.asarray(context)
+        if given.shape == (rows, num_classes):
+            return given
+        if given.shape != (rows,) or not jnp.issubdtype(given.dtype, jnp.integer):
+            raise ValueError(
+                f"The labels y, or the context, of {rows} rows are integers of shape ({rows},) or rows "
+                f"of shape ({rows}, {num_classes}); got {given.dtype} of shape {given.shape}."
+            )
+        if not is_traced(given) and not 0 <= int(given.min()) <= int(given.max()) < num_classes:
+            raise ValueError(
+                f"Classes lie in [0, {num_classes}); got {int(given.min())} to {int(given.max())}."
+            )
+        return jax.nn.one_hot(given, num_classes)
+
+    def context_of(batch: Batch) -> Array:
+        if "context" not in batch and "y" not in batch:
+            raise ValueError('A conditional model needs the labels "y" in each batch.')
+        return one_hot(batch.get("context", batch.get("y")), len(batch["x"]))
 
     def seen(batch: Batch) -> dict[str, Any]:
-        if "context" in batch:
-            return dict(batch)
-        if "y" not in batch:
-            raise ValueError('A conditional model needs the labels "y" in each batch.')
-        return {**batch, "context": one_hot(jnp.asarray(batch["y"]))}
+        return {**batch, "context": context_of(batch)}
 
     def init(key: Key, batch: Batch) -> Params:
         return model.init(key, seen(batch))
@@ -58,23 +71,24 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
         return model.encode(params, seen(batch))
 
     def decode(params: Params, z: Array, context: Array | None = None) -> Array:
-        return model.decode(params, z, one_hot(context))
+        return model.decode(params, z, one_hot(context, len(z)))
 
     def sample(params: Params, key: Key, n: int, context: Array | None = None) -> Array:
         context = jnp.arange(n) % num_classes if context is None else context
-        return model.sample(params, key, n, one_hot(context))
+        return model.sample(params, key, n, one_hot(context, n))
 
     inner = model.latent
     if inner is None:
-        return Autoencoder(init, loss, encode, decode, sample)
+        return Autoencoder(init, loss, encode, decode, sample, None, context_of)
     latent = Latent(
         lambda params, key, batch, samples=1: inner.draw(params, key, seen(batch), samples),
         lambda params, batch: inner.posterior(params, seen(batch)),
         inner.prior,
-        lambda params, key, z, context=None: inner.emit(params, key, z, one_hot(context)),
-        lambda params, z, context=None: inner.masses(params, z, one_hot(context)),
+        lambda params, key, z, c=None: inner.emit(params, key, z, one_hot(c, len(z))),
+        lambda params, z, context=None: inner.masses(params, z, one_hot(context, len(z))),
+        inner.random,
     )
-    return Autoencoder(init, loss, encode, decode, sample, latent)
+    return Autoencoder(init, loss, encode, decode, sample, latent, context_of)
 
 
 def conditional_vae(
@@ -91,12 +105,3 @@ def conditional_vae(
     >>> model = conditional_vae(64, 8, num_classes=10)
     """
     return conditional(vae(shape, latent_dim, **parts), num_classes)
-
-
-def _check(y: Array, num_classes: int) -> None:
-    if not jnp.issubdtype(jnp.asarray(y).dtype, jnp.integer):
-        raise ValueError(f"Labels are integers in [0, {num_classes}); got {jnp.asarray(y).dtype}.")
-    if not is_traced(y) and not (np.min(y) >= 0 and np.max(y) < num_classes):
-        raise ValueError(
-            f"Labels are integers in [0, {num_classes}); got {np.min(y)} to {np.max(y)}."
-        )

@@ -83,7 +83,7 @@ class LevelScale(nn.Module):
     def __call__(self, out: Array) -> tuple[Array, Array]:
         """Returns `(location, log_scale)`, each half as wide as `out`."""
         location, log_scale = jnp.split(out, 2, axis=-1)
-        return 0.5 + location, jnp.maximum(log_scale - 2.0, self.lowest)
+        return 0.5 + location, jnp.clip(log_scale - 2.0, self.lowest, 30.0)
 
 
 def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Likelihood:
@@ -172,14 +172,15 @@ def discretised_logistic(levels: int = 256) -> Likelihood:
 
     def masses(out: Any) -> Array:
         location, log_scale = out
-        at = (edges.astype(out.dtype) - location[..., None]) * jnp.exp(-log_scale)[..., None]
-        below = jax.nn.sigmoid(at)
-        zero, one = jnp.zeros_like(below[..., :1]), jnp.ones_like(below[..., :1])
-        return jnp.diff(below, axis=-1, prepend=zero, append=one)
+        ends = jnp.asarray([-np.inf, *edges, np.inf], location.dtype)
+        at = (ends - location[..., None]) * jnp.exp(-log_scale)[..., None]
+        low, high = at[..., :-1], at[..., 1:]
+        below = jax.nn.sigmoid(high) - jax.nn.sigmoid(low)
+        return jnp.where(low > 0, jax.nn.sigmoid(-low) - jax.nn.sigmoid(-high), below)
 
     def sample(key: Key, out: Any) -> Array:
         location, log_scale = out
-        x = location + jnp.exp(log_scale) * jax.random.logistic(key, location.shape, out.dtype)
+        x = location + jnp.exp(log_scale) * jax.random.logistic(key, location.shape, location.dtype)
         return jnp.clip(jnp.round(x * (levels - 1)), 0, levels - 1) / (levels - 1)
 
     def mean(out: Any) -> Array:

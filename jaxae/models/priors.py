@@ -121,6 +121,8 @@ class Layered(nn.Module):
         """One draw of the bound of each row, in nats."""
         u, rate = self.code.draw(self.encoder(z))
         mean, log_variance = jnp.split(self.decoder(u), 2, axis=-1)
+        if mean.shape != z.shape:
+            raise ValueError(_unfit(mean.shape[-1], z.shape[-1]))
         return jnp.sum(_normal(z, mean, 0.5 * log_variance), axis=-1) - rate
 
     def sample(self, key: Key, n: int) -> Array:
@@ -138,6 +140,11 @@ class Categorical(nn.Module):
     """
 
     num_classes: int
+
+    @property
+    def latent_dim(self) -> int:
+        """Entries of a code."""
+        return self.num_classes
 
     def log_prob(self, z: Array) -> Array:
         """-log num_classes for each row."""
@@ -160,6 +167,11 @@ class Joint(nn.Module):
     parts: Sequence[nn.Module]
     widths: Sequence[int]
 
+    @property
+    def latent_dim(self) -> int:
+        """Entries of a code."""
+        return sum(self.widths)
+
     def log_prob(self, z: Array) -> Array:
         """The sum of the parts' log-densities."""
         cut = jnp.split(z, np.cumsum(self.widths)[:-1], axis=-1)
@@ -170,6 +182,17 @@ class Joint(nn.Module):
         keys = jax.random.split(key, len(self.parts))
         drawn = [p.sample(k, n) for p, k in zip(self.parts, keys, strict=True)]
         return jnp.concatenate(drawn, axis=-1)
+
+
+def check_width(prior: Any, width: int) -> None:
+    """Raises `ValueError` where a prior says that its codes are of another width."""
+    own = getattr(prior, "latent_dim", width)
+    if own != width:
+        raise ValueError(_unfit(own, width))
+
+
+def _unfit(prior: int, code: int) -> str:
+    return f"The prior is of codes of {prior} entries, the code has {code}; let both be equal."
 
 
 def _normal(z: Array, mean: Any, log_scale: Any) -> Array:

@@ -134,6 +134,7 @@ def vq_vae(
             an embedding_dim that does not divide latent_dim.
     """
     check_range("num_embeddings", num_embeddings, 1)
+    check_range("embedding_dim", 1 if embedding_dim is None else embedding_dim, 1)
     check_range("commitment", commitment, 0.0)
     check_range("restart_after", restart_after, 0)
     if decay is not None:

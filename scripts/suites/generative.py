@@ -251,8 +251,8 @@ def step_speed(quick: bool) -> Outcome:
         reference="PyTorch on the same machine" if peers else "PyTorch is not installed",
         bar="at least 1.3 × faster than PyTorch's best",
         holds=float(np.median(measured[f"{fastest} / {VAE}"])) >= 1.3 if fastest else None,
-        protocol="784-500-500-20 ReLU, Bernoulli on grey pixels, batch 100, 20,000 images, float32, "
-        "Adam; one process each, an epoch each in turn; median [quartiles]",
+        protocol="784-500-500-20 ReLU, Bernoulli on grey pixels, batch 100, 20,000 images, float32,"
+        " Adam; one process each, an epoch each in turn; median [quartiles]",
         compile_seconds=first,
     )
 

@@ -3,10 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.decomposition import PCA
 
 import jaxae
-from jaxae import codes, evaluation, likelihoods, priors
+from jaxae import codes, evaluation, likelihoods
 
 KEY = jax.random.key(6)
 RNG = np.random.default_rng(7)
@@ -19,22 +18,20 @@ SHIFT = np.array([0.3, -0.4])
 """By which the mean of a wrong posterior is off."""
 
 
-def of_leaves(kernel, bias, w, mean, **others):
-    layers = {"encoder": {"kernel": kernel, "bias": bias}, "decoder": {"kernel": w.T, "bias": mean}}
-    params = {name: {"layer_0": leaf} for name, leaf in layers.items()} | others
-    return jax.tree.map(jnp.asarray, params)
-
-
-def linear(w=W, mean=BIAS, scale=SCALE, shift=0.0, wider=0.0, **others):
-    """Parameters of x = w z + mean + scale · noise with q(z | x) its posterior, or off by so much.
+def linear(w=W, shift=0.0, wider=0.0, **others):
+    """Parameters of x = w z + BIAS + SCALE · noise with q(z | x) its posterior, or off by so much.
 
     The columns of w are orthogonal, so that the posterior has independent units.
     """
-    variance = 1 / (1 + np.sum(np.square(w), axis=0) / scale**2)
-    kernel = w * variance / scale**2
-    spread = np.log(variance) + wider
-    kernel, bias = np.pad(kernel, [(0, 0), (0, w.shape[1])]), np.r_[shift - mean @ kernel, spread]
-    return of_leaves(kernel, bias, w, mean, **others)
+    variance = 1 / (1 + np.sum(np.square(w), axis=0) / SCALE**2)
+    read = w * variance / SCALE**2
+    encoder = {
+        "kernel": np.concatenate([read, np.zeros_like(w)], axis=1),
+        "bias": np.concatenate([shift - BIAS @ read, np.log(variance) + wider]),
+    }
+    layers = {"encoder": encoder, "decoder": {"kernel": w.T, "bias": BIAS}}
+    params = {name: {"layer_0": leaf} for name, leaf in layers.items()}
+    return jax.tree.map(jnp.asarray, params | others)
 
 
 def divergence(shift, wider):
@@ -181,55 +178,6 @@ def test_masks_hide_entries_from_the_likelihood(x64):
     exact = stats.multivariate_normal(BIAS[seen], MARGINAL.cov[np.ix_(seen, seen)])
     found = evaluation.nll(model, 20_000)(params, KEY, data)
     np.testing.assert_allclose(found, -exact.logpdf(X[:, seen]), atol=0.1)
-
-
-def low_rank(n, d, rank):
-    return RNG.normal(size=(n, rank)) @ RNG.normal(size=(rank, d)) + 0.3 * RNG.normal(size=(n, d))
-
-
-class Quadrature(codes.Gaussian):
-    """Two points for each unit instead of noise: exact for what is quadratic in the code."""
-
-    def noise(self, mean):
-        points = np.sqrt(2) * np.concatenate([np.eye(2), -np.eye(2)])
-        return jnp.tile(points, (mean.shape[0] // 4, 1))
-
-
-def test_the_linear_model_at_its_optimum_is_probabilistic_pca(x64):
-    """Its bound is scikit-learn's score, and no parameter has a gradient (Lucas et al., 2019)."""
-    x = low_rank(40, 5, 2)
-    pca = PCA(2).fit(x)
-    options = {"activation": "identity", "likelihood": likelihoods.gaussian("shared")}
-
-    def params_of(eigenvalues, noise):
-        w = pca.components_.T * np.sqrt(eigenvalues - noise)
-        head = {"log_scale": np.asarray(0.5 * np.log(noise))}
-        return linear(w, pca.mean_, np.sqrt(noise), head=head)
-
-    model = jaxae.vae(5, 2, **options)
-    params = params_of(pca.explained_variance_, pca.noise_variance_)
-    metrics = evaluation.elbo(model)(params, KEY, {"x": x})
-    np.testing.assert_allclose(metrics["elbo"], pca.score(x), rtol=1e-9)
-    np.testing.assert_allclose(
-        -evaluation.nll(model, 3)(params, KEY, {"x": x}), pca.score_samples(x), rtol=1e-9
-    )
-    share = 39 / 40  # scikit-learn divides by n - 1, the likelihood's optimum by n
-    best = params_of(share * pca.explained_variance_, share * pca.noise_variance_)
-    exact = jaxae.deep(5, 2, code=Quadrature(priors.Standard(2)), **options)
-    assert jax.tree.structure(best) == jax.tree.structure(model.init(KEY, {"x": x}))
-    loss = jax.jit(jax.value_and_grad(lambda p: exact.loss(p, KEY, {"x": np.repeat(x, 4, 0)})[0]))
-    value, slope = loss(best)
-    optimum = stats.multivariate_normal(x.mean(0), _covariance(best)).logpdf(x).mean()
-    np.testing.assert_allclose(value, -optimum, rtol=1e-9)
-    assert -value > pca.score(x)
-    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope)) < 1e-10
-    moved = jax.tree.map(lambda a: a + 0.01, best)
-    assert loss(moved)[0] > value
-
-
-def _covariance(params):
-    w = np.asarray(params["decoder"]["layer_0"]["kernel"])
-    return w.T @ w + np.exp(2 * params["head"]["log_scale"]) * np.eye(w.shape[1])
 
 
 def test_units_are_used_as_their_posterior_says(x64):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxae.base import Array, Key
+from jaxae.models.priors import check_width
 
 
 class Deterministic(nn.Module):
@@ -58,6 +59,7 @@ class Matched(Deterministic):
     def select(self, h: Array, train: bool) -> Array:
         """The codes, the first entries as probabilities."""
         del train
+        check_width(self.prior, h.shape[-1])
         if not self.one_hot:
             return h
         classes = jax.nn.softmax(h[..., : self.one_hot])

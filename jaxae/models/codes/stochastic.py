@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxae.base import Array, Key, is_traced
 from jaxae.models.carrying import Scheduled, report, scheduled
+from jaxae.models.priors import check_width
 
 
 class Gaussian(nn.Module):
@@ -42,12 +43,13 @@ class Gaussian(nn.Module):
             z = mean + scale * self.noise(mean)
             kl = self.prior.kl(mean, scale)
             rate = jnp.sum(kl, axis=-1)
-            if is_traced(self.free_bits) or self.free_bits > 0:
+            freed = is_traced(self.free_bits) or self.free_bits > 0
+            if freed or self.capacity is not None:
                 report(self, "kl", jnp.mean(rate))
+            if freed:
                 least = jnp.maximum(jnp.mean(kl, axis=0), self.free_bits)
                 rate = jnp.broadcast_to(jnp.sum(least), rate.shape)
         if self.capacity is not None:
-            report(self, "kl", jnp.mean(rate))
             rate = jnp.abs(rate - scheduled(self, "capacity", self.capacity))
         return z, rate
 
@@ -62,6 +64,7 @@ class Gaussian(nn.Module):
     def posterior(self, h: Array) -> tuple[Array, Array]:
         """Mean and standard deviation."""
         mean, log_variance = jnp.split(h, 2, axis=-1)
+        check_width(self.prior, mean.shape[-1])
         return mean, jnp.exp(0.5 * log_variance)
 
     def noise(self, mean: Array) -> Array:
@@ -112,9 +115,8 @@ class Binary(nn.Module):
         return z, jnp.sum(log_q + np.log(2).astype(h.dtype), axis=-1)
 
     def posterior(self, h: Array) -> tuple[Array, Array]:
-        """The bits' means and standard deviations."""
-        p = jax.nn.sigmoid(h)
-        return p, jnp.sqrt(p * (1 - p))
+        """Raises `ValueError`: bits are not Gaussian."""
+        raise ValueError("Bits have no Gaussian posterior; take codes.Gaussian.")
 
     def sample_prior(self, key: Key, n: int) -> Array:
         """Fair bits, `(n, latent_dim)`."""
