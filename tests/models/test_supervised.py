@@ -12,7 +12,7 @@ from jaxae import codes, priors
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2
-X = (RNG.normal(size=(40, 6)) + 3 * Y[:, None]).astype(np.float32)
+X = (RNG.normal(size=(40, 6)) + 5 * Y[:, None]).astype(np.float32)
 
 
 def model_of(one_hot=2):
