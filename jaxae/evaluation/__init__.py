@@ -72,6 +72,7 @@ from jaxae.evaluation.plots import filters as filters
 from jaxae.evaluation.plots import image_rows as image_rows
 from jaxae.evaluation.probes import knn_probe as knn_probe
 from jaxae.evaluation.probes import linear_probe as linear_probe
+from jaxae.evaluation.rate_distortion import rate_distortion as rate_distortion
 from jaxae.evaluation.sparse_plots import density_histogram as density_histogram
 from jaxae.evaluation.sparse_plots import pareto as pareto
 from jaxae.evaluation.sparse_plots import top_inputs as top_inputs

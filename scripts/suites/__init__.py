@@ -1,12 +1,15 @@
 """The rows of the benchmark, by suite."""
 
 from suites import (
+    adversarial,
     boltzmann,
     contraction,
     deep,
     features,
     generative,
+    generative_speed,
     handson,
+    hashing,
     jacobians,
     labels,
     pca,
@@ -35,13 +38,15 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *stacks.ROWS,
         *sweep_noise.ROWS,
         *generative.ROWS,
+        *hashing.ROWS,
+        *adversarial.ROWS,
     ),
     "speed": (
         *speed.ROWS,
         *jacobians.ROWS,
         *boltzmann.SPEED_ROWS,
         *sweeps.ROWS,
-        *generative.SPEED_ROWS,
+        *generative_speed.ROWS,
     ),
     "resources": (*resources.ROWS, *sweep_scale.ROWS),
 }

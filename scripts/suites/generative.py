@@ -1,8 +1,7 @@
 """Variational autoencoders: against closed forms, and against published likelihoods."""
 
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,9 +12,7 @@ import optax
 import jaxae
 from jaxae import evaluation
 from jaxae.base import Batch, as_float
-from suites.generative_workers import NLL, PRODUCTS, TORCH_VAE, VAE
 from suites.rows import Outcome, Row
-from suites.speed import ratios, take_turns
 from suites.training import train
 
 SHAPE, PIXELS, SAMPLES = (28, 28, 1), 784, 5000
@@ -25,6 +22,7 @@ NET: dict[str, Any] = {
     "kernel_init": "glorot_uniform",
 }
 EPOCHS, BATCH = 121, 20
+FIGURE = Path(__file__).parents[1] / "results" / "rate-distortion.png"
 PUBLISHED = (
     "3,280 epochs: 86.76 (k = 1), 85.54 (k = 5), 84.78 (k = 50) (Burda et al., 2016); an "
     "independent re-run 86.35, 85.18, 84.59"
@@ -176,111 +174,50 @@ def floor(data: Batch) -> float:
     return float((entr(x) + entr(1 - x)).sum(1).mean())
 
 
-def hashing(quick: bool) -> Outcome:
-    """30 bits for each image: purity of equal hashes, and search."""
-    rows, test = jaxae.load("mnist", "train"), jaxae.load("mnist", "test")
-    few = {name: a[: 2000 if quick else None] for name, a in rows.items()}
-    epochs, bits, at = (1 if quick else 40), 30, 100
-    model = jaxae.semantic_hashing(SHAPE, bits, hidden_dims=(500, 250), noise_level=4.0)
-    steps = epochs * (len(few["x"]) // 100)
-    tx = optax.adam(optax.cosine_onecycle_schedule(steps, 2e-3))
-    params = train(model, tx, {"x": few["x"]}, epochs=epochs, batch_size=100, seeds=range(3))
-    known, queries = floats(few["x"]), floats(test["x"])
-    ways: dict[str, Callable[[int], np.ndarray]] = {
-        "semantic hashing": lambda i: evaluation.to_bits(
-            evaluation.codes(model, params[i], {"x": test["x"]})
-        ),
-        "signs of PCA": lambda i: evaluation.pca_sign_hash(known, queries, bits),
-        "random hyperplanes": lambda i: evaluation.random_hyperplane_hash(
-            jax.random.key(i), known, queries, bits
-        ),
+def rate_and_distortion(quick: bool) -> Outcome:
+    """One sweep of beta, as one program."""
+    betas, count = ((0.5, 2.0), 1) if quick else ((0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0), 3)
+    rows, test = jaxae.load("digits", "train"), {"x": jaxae.load("digits", "test")["x"]}
+
+    def member(data: Batch, key: jax.Array, beta: jax.Array) -> dict[str, jax.Array]:
+        model = jaxae.beta_vae((8, 8, 1), 8, hidden_dims=(128,), beta=beta)
+        learner = jaxae.gradient(jaxae.binarised(model).loss, optax.adam(1e-3))
+        state, key = jaxae.start(model, learner, data["train"], key)
+        epochs = 5 if quick else 300
+        state, _ = jaxae.fit(learner, state, data["train"], key, epochs=epochs, batch_size=50)
+        return evaluation.elbo(model, samples=10)(state.params, key, data["test"])
+
+    points = jaxae.grid(beta=betas, seed=range(count))
+    bits = {"x": (test["x"] > 0.5).astype(np.float32)}
+    data = {"train": {"x": rows["x"]}, "test": bits}
+    keys = jax.vmap(jax.random.key)(points["seed"])
+    found = jaxae.sweep(member, data, keys, points["beta"].astype(np.float32))
+    parts = [np.asarray(found[name], np.float64) for name in ("rate", "distortion", "elbo")]
+    if not quick:
+        title = "Test digits; numbers: beta; dashed: equal ELBO"
+        figure = evaluation.rate_distortion(parts[0], parts[1], points["beta"], title=title)
+        figure.savefig(FIGURE, dpi=120)
+    measured = {
+        f"beta {beta:g}: {name}": values[points["beta"] == beta].tolist()
+        for beta in betas
+        for name, values in zip(("rate", "distortion", "ELBO"), parts, strict=True)
     }
-    measured: dict[str, list[float]] = {}
-    for name, way in ways.items():
-        for i in range(1 if "PCA" in name else 3):
-            for figure, value in _searched(way(i), test["y"], at).items():
-                measured.setdefault(f"{name}: {figure}", []).append(value)
-    real = [_precision(evaluation.codes(model, p, {"x": test["x"]}), test["y"], at) for p in params]
-    measured[f"logistic codes by Euclidean distance: precision@{at}"] = real
-    means = {name: float(np.mean(values)) for name, values in measured.items()}
-    better = all(
-        means[f"semantic hashing: {figure}"] > means[f"{other}: {figure}"]
-        for figure in ("Gini purity, sets of at least two", f"precision@{at}")
-        for other in ("signs of PCA", "random hyperplanes")
-    )
+    means = [[values[points["beta"] == beta].mean() for beta in betas] for values in parts]
+    falling = all(np.diff(means[0]) < 0) and all(np.diff(means[1]) > 0)
     return Outcome(
         measured,
-        reference="Gini purity is 1 less the mean impurity Σ p (1 - p) of the sets of equal "
-        "hashes; sets of one image are pure by themselves",
-        bar="purity (sets of at least two) and precision above signs of PCA and hyperplanes",
-        holds=better,
-        protocol=f"MNIST, {bits} bits, 784-500-250-{bits}, noise of scale 4 on the code's input, "
-        f"batch 100, {epochs} epochs, Adam, one-cycle with peak 2e-3; each test image searches the "
-        "other test images by Hamming distance; 3 seeds",
+        reference=f"the curve is scripts/results/{FIGURE.name}",
+        bar="the rate falls with beta and the distortion rises",
+        holds=bool(falling),
+        protocol="digits, 64-128-8, pixels drawn as bits anew in each batch, test pixels above a "
+        "half, 300 epochs, batch 50, Adam 1e-3, 3 seeds; nats per test example, one sweep",
     )
 
 
-def _searched(packed: np.ndarray, y: np.ndarray, at: int) -> dict[str, float]:
-    """Purity and precision of one hashing."""
-    purity = evaluation.gini_purity(packed, y)
-    found, _ = evaluation.hamming_search(packed, packed, at, exclude_self=True)
-    return {
-        "Gini purity, mean of sets": purity["purity"],
-        "Gini purity, sets of at least two": purity["shared_purity"],
-        "sets of equal hashes": float(purity["sets"]),
-        f"precision@{at}": evaluation.precision_at_k(y, y, found),
-    }
-
-
-def _precision(z: np.ndarray, y: np.ndarray, at: int) -> float:
-    found, _ = evaluation.euclidean_search(z, z, at, exclude_self=True)
-    return evaluation.precision_at_k(y, y, found)
-
-
-def step_speed(quick: bool) -> Outcome:
-    """An epoch of a VAE against PyTorch."""
-    peers = list(TORCH_VAE) if find_spec("torch") else []
-    names = [VAE, *peers]
-    seconds, first = take_turns(names, 3 if quick else 20, "generative_workers.py")
-    measured = {f"{name}: s per epoch": values for name, values in seconds.items()}
-    for peer in peers:
-        measured[f"{peer} / {VAE}"] = ratios(seconds, peer, VAE)
-    fastest = min(peers, key=lambda peer: float(np.median(seconds[peer])), default=None)
-    return Outcome(
-        measured,
-        reference="PyTorch on the same machine" if peers else "PyTorch is not installed",
-        bar="at least 1.3 × faster than PyTorch's best",
-        holds=float(np.median(measured[f"{fastest} / {VAE}"])) >= 1.3 if fastest else None,
-        protocol="784-500-500-20 ReLU, Bernoulli on grey pixels, batch 100, 20,000 images, float32,"
-        " Adam; one process each, an epoch each in turn; median [quartiles]",
-        compile_seconds=first,
-    )
-
-
-def likelihood_speed(quick: bool) -> Outcome:
-    """Importance sampling against the matrix products of its decoder."""
-    seconds, first = take_turns([NLL, PRODUCTS], 2 if quick else 10, "generative_workers.py")
-    measured = {f"{name}: s for 100 images": values for name, values in seconds.items()}
-    measured[f"{NLL} / products"] = ratios(seconds, NLL, PRODUCTS)
-    return Outcome(
-        measured,
-        reference="10,000 images take a hundred times as long",
-        bar="at most 1.2 × the time of its matrix products",
-        holds=float(np.median(measured[f"{NLL} / products"])) <= 1.2,
-        protocol="784-200-200-50 tanh, 5,000 draws for each of 100 binary images, float32; one "
-        "process each, in turn; median [quartiles]",
-        compile_seconds=first,
-    )
-
-
-SPEED_ROWS = (
-    Row("vae-speed", "An epoch of a VAE", step_speed, spread="pairs"),
-    Row("nll-speed", "5,000-sample likelihood", likelihood_speed, spread="pairs"),
-)
 ROWS = (
     Row("vae-pca", "A linear VAE is probabilistic PCA", principal_components),
     Row("vae-nll", "MNIST likelihood, 784-200-200-50, k = 1 and 5", likelihoods),
     Row("iwae-50", "MNIST likelihood, k = 50", many_samples),
     Row("handson-vae", "Hands-On ch. 17, VAE 784-500-500-20", hands_on),
-    Row("semantic-hashing", "Semantic hashing of MNIST", hashing),
+    Row("rate-distortion", "Rate against distortion, one sweep of beta", rate_and_distortion),
 )
