@@ -4,7 +4,6 @@ python sweep_costs.py WIDTH DEVICES MEMBERS:BATCH ...
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -59,6 +58,7 @@ def training(widths: tuple[int, ...], batch: int, epochs: int = EPOCHS) -> Calla
 def measure(width: int, devices: int, members: int, batch: int) -> dict[str, float]:
     """Seconds of an epoch of all members, and their memory in MiB: predicted, and found."""
     import jax
+    import resident
 
     import jaxae
     from jaxae.training.layout import plan
@@ -83,7 +83,7 @@ def measure(width: int, devices: int, members: int, batch: int) -> dict[str, flo
         "each": layout.chunks * layout.chunk,
         "seconds": min(seconds),
         "predicted": len(layout.devices) * layout.bytes / 2**20,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak": resident.peak(),
     }
     if devices == 1:
         size = layout.chunk
