@@ -17,6 +17,8 @@ from jaxae.data import open_shards as open_shards
 from jaxae.data import split as split
 from jaxae.data import synthetic as synthetic
 from jaxae.data import synthetic_images as synthetic_images
+from jaxae.deploy.compression import compress as compress
+from jaxae.deploy.compression import decompress as decompress
 from jaxae.models import bounds as bounds
 from jaxae.models import codes as codes
 from jaxae.models import corruptions as corruptions
@@ -25,7 +27,6 @@ from jaxae.models import networks as networks
 from jaxae.models import penalties as penalties
 from jaxae.models import priors as priors
 from jaxae.models import sparsity as sparsity
-from jaxae.models.binarised import binarised as binarised
 from jaxae.models.boltzmann import rbm as rbm
 from jaxae.models.boltzmann import rbm_energy as rbm_energy
 from jaxae.models.classifiers import Classifier as Classifier
@@ -79,6 +80,7 @@ from jaxae.training.fitting import over_arrays as over_arrays
 from jaxae.training.fitting import over_batches as over_batches
 from jaxae.training.fitting import start as start
 from jaxae.training.fitting import stream as stream
+from jaxae.training.learners import binarised as binarised
 from jaxae.training.learners import gradient as gradient
 from jaxae.training.learners import restarted as restarted
 from jaxae.training.members import Training as Training

@@ -1,22 +1,21 @@
 """What the scripts can be told of restricted Boltzmann machines, as `configs` has it of others."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import jaxae
+from data_options import Binarising
 from jaxae.base import Autoencoder, Batch, Learner, check_range
-from jaxae.data import Shards
 from jaxae.models.boltzmann import Energy, Units
 from options import Variant, in_use
 from stack_configs import FIRST_EPOCHS, FIRST_MOMENTUM, MOMENTUM
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RBM(Variant):
+class RBM(Binarising, Variant):
     """A restricted Boltzmann machine, by contrastive divergence (Hinton, 2002)."""
 
     latent_dim: int = 64
@@ -25,10 +24,6 @@ class RBM(Variant):
     """bernoulli: binary units, for x in [0, 1]; gaussian: for x of unit variance."""
     hidden: Units = "bernoulli"
     """bernoulli: binary units; gaussian: a linear code. One side only may be gaussian."""
-    binarise: Literal["draw", "threshold", "none"] = "draw"
-    """Of bernoulli visible units. draw: each entry of x becomes 0 or 1 once, before training,
-    with its value as the probability of 1. threshold: 1 above 0.5. none: grey values stay,
-    and are trained on as probabilities, but have no likelihood."""
 
     persistent: bool = False
     """Chains go on from step to step (Tieleman, 2008) instead of starting from the batch."""
@@ -61,6 +56,7 @@ class RBM(Variant):
 
     MONITOR: ClassVar = "validation_mse"  # the loss of contrastive divergence says little
     MEASURES: ClassVar = "boltzmann"
+    BERNOULLI: ClassVar = ("visible", "visible units", "gaussian")
 
     def build(self, rows: Batch, steps: int) -> Autoencoder:
         if in_use(self.sparsity_weight) and self.hidden == "gaussian":
@@ -97,39 +93,10 @@ class RBM(Variant):
         momentum = optax.join_schedules([optax.constant_schedule(m) for m in values], [start])
         return jaxae.momentum_sgd(self.rate(steps), momentum, weight_cost=self.weight_cost)
 
-    def learner(self, model: Autoencoder, steps: int) -> Learner:
+    def trained(self, model: Autoencoder, steps: int) -> Learner:
         """Contrastive divergence from each batch, or with persistent chains."""
         if not self.persistent:
-            return super().learner(model, steps)
+            return super().trained(model, steps)
         chains = {"num_chains": self.num_chains, "steps": self.cd_steps}
-        return jaxae.persistent(model, self.optimizer(steps), energy=self.energy(), **chains)
-
-    @property
-    def note(self) -> str:
-        """What became of the data."""
-        if self.visible == "gaussian" or self.binarise == "none":
-            return ""
-        how = "drawn as 0 or 1 by its value" if self.binarise == "draw" else "cut to 0 or 1 at 0.5"
-        return f",\neach entry {how}"
-
-    def prepare(self, x: Any, part: int) -> Any:
-        """Binary rows, drawn anew for each part and seed; the dtype stays."""
-        if self.visible == "gaussian":
-            if self.binarise == "threshold":
-                raise ValueError("binarise is for bernoulli visible units; leave it out.")
-            return x
-        if self.binarise == "none" and isinstance(x, Shards):
-            return x
-        if isinstance(x, Shards):
-            raise ValueError("Shards are read as they are: take --binarise none, or one file.")
-        top = 255 if x.dtype == np.uint8 else 1
-        if part == 0 and (x.min() < 0 or x.max() > top):
-            raise ValueError(
-                f"visible=bernoulli is for x in [0, 1]; rows lie in [{x.min():.4g}, "
-                f"{x.max():.4g}]. Take --scale minmax, or --visible gaussian --scale standard."
-            )
-        if self.binarise == "none":
-            return x
-        rng, bar = np.random.default_rng((self.seed, part)), 0.5
-        draws = rng.random(x.shape, np.float32) if self.binarise == "draw" else bar
-        return ((x > draws * top) * top).astype(x.dtype)
+        tx, energy = self.optimizer(steps), self.energy()
+        return jaxae.persistent(model, tx, energy=energy, **chains)

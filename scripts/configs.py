@@ -10,6 +10,7 @@ from jaxae.models import variants
 from jaxae.models.jacobians import METHODS
 from options import CORRUPTIONS, Common, Layers, Variant
 from sparse_configs import SPARSE_VARIANTS
+from variational_configs import VARIATIONAL_VARIANTS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,6 +168,7 @@ VARIANTS: dict[str, type[Variant]] = {
     "stochastic-contractive": StochasticContractive,
     "higher-order-contractive": HigherOrderContractive,
     **SPARSE_VARIANTS,
+    **VARIATIONAL_VARIANTS,
     "rbm": RBM,
 }
 

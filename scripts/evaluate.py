@@ -5,7 +5,7 @@ python scripts/evaluate.py runs/denoising-digits-1
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import tyro
@@ -13,10 +13,11 @@ import tyro
 import stack_configs
 import stack_reports
 from configs import from_json, variant_of
-from jaxae.base import Params
+from jaxae.base import Autoencoder, Params
 from jaxae.training.checkpoints import open_checkpoints, restore
 from jaxae.training.folders import read_config
-from reports import load_splits, report
+from options import Variant
+from reports import Splits, load_splits, report
 from stack_phases import Phase, chain, plan
 
 
@@ -31,17 +32,42 @@ def evaluate(run: tyro.conf.Positional[Path], data_dir: str | None = None) -> No
     if values.get("variant") == stack_configs.KIND:
         evaluate_stack(run, stack_configs.from_json(values, data_dir=data_dir))
         return
-    config = from_json(values, data_dir=data_dir)
-    splits = load_splits(config)
-    model = config.build(splits.sample, config.steps(len(splits.train["x"])))
-    row = {"x": splits.sample["x"][:1]}
-    like = jax.eval_shape(model.init, jax.random.key(0), row)
-    saved = _saved(run, best=like)
-    tables = report(run, config, model, saved["best"], splits)
+    found = load_run(run, data_dir)
+    config, splits = found.config, found.splits
+    tables = report(run, config, found.model, found.params, splits)
     print(f"{variant_of(config)} on {config.data}: {splits.describe()}")
-    print(f"Test rows; best parameters among {saved['epoch']} epochs.")
+    print(f"Test rows; best parameters among {found.epochs} epochs.")
     print(tables)
     print(f"\nFigures and summary.json: {run}")
+
+
+class Trained(NamedTuple):
+    """A run of `train.py`.
+
+    Attributes:
+        config: its options.
+        splits: its rows.
+        model: of the options.
+        params: the best of the checkpoint.
+        epochs: among which they are the best.
+    """
+
+    config: Variant
+    splits: Splits
+    model: Autoencoder
+    params: Params
+    epochs: int
+
+
+def load_run(run: Path, data_dir: str | None = None) -> Trained:
+    """What a run's folder and its data have."""
+    config = from_json(read_config(run), data_dir=data_dir)
+    splits = load_splits(config)
+    model = config.build(splits.sample, config.steps(len(splits.train["x"])))
+    row = {name: a[:1] for name, a in config.seen(splits.sample).items()}
+    like = jax.eval_shape(model.init, jax.random.key(0), row)
+    saved = _saved(run, best=like)
+    return Trained(config, splits, model, saved["best"], saved["epoch"])
 
 
 def evaluate_stack(run: Path, config: stack_configs.Stack) -> None:

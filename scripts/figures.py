@@ -1,5 +1,6 @@
 """What the scripts draw of a run."""
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,10 +8,13 @@ import jax
 import numpy as np
 
 import jaxae
+import latent_figures
+import latent_reports
 from boltzmann_configs import RBM
 from configs import Denoising
 from jaxae import evaluation
 from jaxae.base import Array, Autoencoder, Batch, Params, as_float
+from jaxae.evaluation import generation
 from jaxae.evaluation.arrays import image_shape
 from jaxae.training.folders import read_rows
 from options import CORRUPTIONS, Variant
@@ -36,6 +40,8 @@ def draw(
         return every | _contraction(config, model, params, sample, test)
     if config.MEASURES == "boltzmann":
         return every | _boltzmann(cast(RBM, config), params, test)
+    if config.MEASURES in latent_reports.MEASURED:
+        return every | latent_figures.draw(config, model, params, test)
     return every
 
 
@@ -50,8 +56,8 @@ def _figures(
         corrupt = CORRUPTIONS[config.corruption](config.noise_level)
         seen = {**few, "x": corrupt(jax.random.key(config.seed), as_float(few["x"]))}
         images["corrupted"] = np.asarray(seen["x"])
-    images["reconstruction"] = np.asarray(model.decode(params, model.encode(params, seen)))
-    kernel = params["encoder"]["layer_0"]["kernel"]
+    images["reconstruction"] = np.asarray(generation.reconstruct(model, params, seen))
+    kernel = params["encoder"]["layer_0"]["kernel"][: math.prod(shape)]  # more rows: a context's
     z = evaluation.codes(model, params, test)
     history = history_of(read_rows(folder / "metrics.jsonl"))
     if config.MEASURES == "boltzmann":  # the value of contrastive divergence misleads

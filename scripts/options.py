@@ -12,6 +12,7 @@ import jax
 import optax
 
 import jaxae
+from data_options import DataOptions as DataOptions
 from jaxae.base import Autoencoder, Batch, Learner, is_traced
 from jaxae.models.likelihoods import Likelihood
 
@@ -60,44 +61,6 @@ def use_devices(count: int | None = None) -> None:
 def in_use(value: Any) -> bool:
     """Whether an option is in use: one that a sweep varies is, and any number but 0."""
     return is_traced(value) or bool(value)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Which rows are trained on, chosen by and tested on."""
-
-    data: str = "digits"
-    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a file:
-    npy, npz, safetensors, csv or parquet. A folder or quoted pattern of
-    npy or safetensors files ('acts/*.npy') is streamed from disk; its
-    last files are held out for validation and test."""
-    train_split: str = "train"
-    """Rows to train on, such as train[:10%]."""
-    test_split: str = "test"
-    """Rows to test on; a file without one gives a fifth of its rows."""
-    data_dir: str | None = None
-    """Folder of tensorflow-datasets; TFDS_DATA_DIR or its own default otherwise."""
-    label: str | None = None
-    """Column of a table that holds the labels."""
-    scale: Literal["none", "standard", "minmax"] = "none"
-    """Scale each feature by the statistics of the training rows."""
-    validation_fraction: float = 0.1
-    """Share of the training rows, unless streamed, held out to choose the best epoch."""
-
-    @property
-    def note(self) -> str:
-        """What `prepare` does, in words that go on a sentence."""
-        return ""
-
-    def prepare(self, x: Any, part: int) -> Any:
-        """Scaled rows, or `Shards`, as the model is to have them.
-
-        Args:
-            x: `(n, ...)`.
-            part: 0 for training rows, 1 for validation, 2 for test.
-        """
-        del part
-        return x
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,8 +117,9 @@ class Variant(RunOptions, FitOptions, DataOptions):
 
     MONITOR: ClassVar = "validation_loss"
     """The metric whose lowest value marks the best epoch."""
-    MEASURES: ClassVar[Literal["", "sparsity", "contraction", "boltzmann"]] = ""
-    """What is measured and drawn beside errors and probes."""
+    MEASURES: ClassVar[str] = ""
+    """What is measured and drawn beside errors and probes: sparsity, contraction, boltzmann,
+    or variational, codebook, mmd, bits."""
 
     def steps(self, examples: int) -> int:
         """The number of steps in all, with so many training rows."""
@@ -184,6 +148,11 @@ class Variant(RunOptions, FitOptions, DataOptions):
     def build(self, rows: Batch, steps: int) -> Autoencoder:
         """The model of this configuration for examples like `rows`, trained for so many steps."""
         raise TypeError("No variant in itself; take one of VARIANTS.")
+
+    def judged(self, model: Autoencoder, rows: Batch) -> Autoencoder:
+        """The model with the loss that compares epochs, where that of training changes."""
+        del rows
+        return model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

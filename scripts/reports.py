@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import jaxae
+import latent_reports
 from boltzmann_configs import RBM
 from figures import draw
 from jaxae import evaluation
@@ -80,9 +81,12 @@ def load_splits(config: Variant) -> Splits:
             x = scaler.apply(x)
         return {**part, "x": config.prepare(x, number)}
 
-    few = seen(sample, 0)
-    rows = few if train is sample else seen(train, 0)
-    return Splits(rows, seen(validation, 1), seen(test, 2), few, scaler, config.note)
+    rows = seen(train, 0)
+    few = rows
+    if train is not sample or config.redraws:
+        few = seen(sample, 3 if config.redraws else 0)
+    rows, validation, test, few = config.complete(rows, seen(validation, 1), seen(test, 2), few)
+    return Splits(rows, validation, test, few, scaler, config.note)
 
 
 def _load(config: Variant) -> tuple[Batch, Batch, Batch]:
@@ -139,17 +143,22 @@ def report(
     rows = evaluation.summarize(
         model, params, splits.sample, splits.test, latent_dim=config.latent_dim, seed=config.seed
     )
-    tables = [rows, _measured(config, model, params, splits)]
+    tables, notes = [rows, _measured(config, model, params, splits)], list[str]()
+    if config.MEASURES in latent_reports.MEASURED:
+        found, notes = latent_reports.measure(config, model, params, splits.test)
+        tables = [rows, *found]
     if tables[1] and (k := round(tables[1][0].get("l0", 0))) and k < rows[1]["codes"]:
         rows.insert(2, _pca(splits, k))
     every = [row for table in tables for row in table]
+    every += [{"name": "notes", "notes": notes}] if notes else []
     write_text(folder / "summary.json", json.dumps(every, indent=2) + "\n")
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     drawn = draw(folder, config, model, params, splits.sample, splits.test)
     for name, figure in drawn.items():
         figure.savefig(figures / f"{name}.png", dpi=DPI)
-    return "\n\n".join(evaluation.format_table(table) for table in tables if table)
+    texts = [evaluation.format_table(table) for table in tables if table]
+    return "\n\n".join([*texts, *([latent_reports.in_words(notes)] if notes else [])])
 
 
 def _measured(config: Variant, model: Autoencoder, params: Params, splits: Splits) -> Table:

@@ -40,19 +40,19 @@ def sweep(config: Any) -> Path:
     def member(point: dict[str, Any]) -> tuple[Autoencoder, Learner]:
         own = dataclasses.replace(base, **point)
         model = own.build(splits.sample, steps)
-        return model, own.learner(model, steps)
+        return own.judged(model, splits.sample), own.learner(model, steps)
 
     for i in range(count):  # what a model refuses, before anything is traced
         member({name: a[i].item() for name, a in axes.items()})
     key = jax.random.fold_in(jax.random.key(base.seed), VALIDATION)
     state, advance = jaxae.over_members(
         member,
-        {"x": splits.train["x"]},
+        base.seen(splits.train),
         axes,
         jax.vmap(jax.random.key)(points["seed"]),
         batch_size=base.batch_size,
         evaluate=lambda model: evaluation.validation(model, key),
-        validation={"x": splits.validation["x"]},
+        validation=base.seen(splits.validation),
         chunk=config.chunk,
     )
     folder = base.run_folder(f"{name_of(config)}-sweep", base.data)

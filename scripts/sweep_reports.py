@@ -142,7 +142,7 @@ def _measure(swept: Swept, splits: Splits, select: str) -> Table:
         return z, evaluation.reconstruction(model)(params, rows)["mse"]
 
     def scores(i: int, rows: Batch, only: str = "") -> dict[str, float]:
-        parts = [{"x": part["x"]} for part in (train, rows)]
+        parts = [swept.base.seen(part) for part in (train, rows)]
         params = jaxae.take(swept.result.best, i)
         seen = [look(swept.point(i), params, part) for part in parts]
         found = {"mse": lambda: float(seen[1][1])}
@@ -214,7 +214,7 @@ def draw_axes(
         axes: what was swept.
         members: their metrics.
         names: which of these are drawn, by their labels.
-        kernels: `(members, d, units)`.
+        kernels: `(members, d, units)`, and more rows for a context, which are not drawn.
         shape: of an input.
     """
     figures = folder / "figures"
@@ -227,7 +227,10 @@ def draw_axes(
         levels = sorted({m[axis] for m in good})
         some = [levels[j] for j in np.unique(np.linspace(0, len(levels) - 1, LINES).astype(int))]
         first = {level: next(m["member"] for m in good if m[axis] == level) for level in some}
-        rows = {f"{axis} {level:.3g}": np.asarray(kernels[i]) for level, i in first.items()}
+        rows = {
+            f"{axis} {level:.3g}": np.asarray(kernels[i])[: np.prod(shape)]
+            for level, i in first.items()
+        }
         title = "Filters by norm, each scaled to its largest weight; one member a row"
         figure = evaluation.filter_rows(rows, shape, title=title)
         figure.savefig(figures / f"filters_{axis}.png", dpi=DPI)

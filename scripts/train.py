@@ -38,8 +38,9 @@ def train(config: Variant) -> Path:
     model = config.build(splits.sample, steps)
     learner = config.learner(model, steps)
     key = jax.random.key(config.seed)
-    state, fit_key = jaxae.start(model, learner, {"x": splits.sample["x"]}, key)
-    judge = evaluation.validation(model, jax.random.fold_in(key, VALIDATION))
+    state, fit_key = jaxae.start(model, learner, config.seen(splits.sample), key)
+    judged = config.judged(model, splits.sample)
+    judge = evaluation.validation(judged, jax.random.fold_in(key, VALIDATION))
     result = jaxae.run(
         _advance(learner, splits, config, fit_key, judge),
         state,
@@ -68,11 +69,11 @@ def _advance(
     judge: Callable[[Params, Batch], Metrics],
 ) -> Callable[[Any, int], tuple[Any, Metrics]]:
     """One epoch over rows in memory, or over shuffled batches of shards, and its validation."""
-    validation = {"x": splits.validation["x"]}
+    validation = config.seen(splits.validation)
     if not isinstance(splits.train["x"], Shards):
         return jaxae.over_arrays(
             learner,
-            {"x": splits.train["x"]},
+            config.seen(splits.train),
             key,
             batch_size=config.batch_size,
             evaluate=judge,

@@ -63,7 +63,8 @@ def test_every_variant_is_in_the_table_and_every_name_in_the_table_exists():
 def test_every_part_in_the_table_exists():
     parts = README.split("| part |")[1].split("\n\n")[0]
     for module, first, others in re.findall(
-        r"`(bounds|codes|corruptions|likelihoods|penalties|priors|sparsity)\.(\w+)`((?:, `\w+`)*)", parts
+        r"`(bounds|codes|corruptions|likelihoods|penalties|priors|sparsity)\.(\w+)`((?:, `\w+`)*)",
+        parts,
     ):
         for name in [first, *re.findall(r"`(\w+)`", others)]:
             assert callable(getattr(getattr(jaxae, module), name)), name

@@ -31,6 +31,9 @@ from jaxae.evaluation.disentanglement import discretise as discretise
 from jaxae.evaluation.disentanglement import mig as mig
 from jaxae.evaluation.disentanglement import mutual_information as mutual_information
 from jaxae.evaluation.disentanglement import sap as sap
+from jaxae.evaluation.doctor import diagnose as diagnose
+from jaxae.evaluation.findings import codebook_usage as codebook_usage
+from jaxae.evaluation.findings import grey_floor as grey_floor
 from jaxae.evaluation.frechet import frechet_distance as frechet_distance
 from jaxae.evaluation.frechet import gaussian_frechet_distance as gaussian_frechet_distance
 from jaxae.evaluation.frechet import pca_features as pca_features

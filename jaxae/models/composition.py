@@ -202,7 +202,14 @@ def autoencoder(
     def masses(params: Params, z: Array, context: Array | None = None) -> Array:
         return likelihood.masses(natural(params, z, context))
 
-    latent = Latent(draw, posterior, prior, emit, masses, not isinstance(code, Deterministic))
+    @jax.jit
+    def logistic(params: Params, z: Array, context: Array | None = None) -> Any:
+        assert likelihood.logistic is not None
+        return likelihood.logistic(natural(params, z, context))
+
+    random = not isinstance(code, Deterministic)
+    numbers = None if likelihood.logistic is None else logistic
+    latent = Latent(draw, posterior, prior, emit, masses, random, numbers)
     return Autoencoder(init, loss, encode, decode, sample, latent)
 
 

@@ -44,8 +44,8 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
             return given
         if given.shape != (rows,) or not jnp.issubdtype(given.dtype, jnp.integer):
             raise ValueError(
-                f"The labels y, or the context, of {rows} rows are integers of shape ({rows},) or rows "
-                f"of shape ({rows}, {num_classes}); got {given.dtype} of shape {given.shape}."
+                f"The labels y, or the context, of {rows} rows are integers of shape ({rows},) or "
+                f"rows of shape ({rows}, {num_classes}); got {given.dtype} of shape {given.shape}."
             )
         if not is_traced(given) and not 0 <= int(given.min()) <= int(given.max()) < num_classes:
             raise ValueError(

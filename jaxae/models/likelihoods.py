@@ -41,6 +41,8 @@ class Likelihood(NamedTuple):
         event_axes: how many last axes of x one density is over; 0 for entry by entry.
         masses: `out -> (..., levels)`, the probabilities of the values 0, 1 / (levels - 1), ... 1
             of an entry, where it has no others; a `ValueError` for other likelihoods.
+        logistic: `out -> (location, log scale)`, where these masses are those of a logistic
+            distribution between the levels' middles; else None.
     """
 
     log_prob: Callable[[Any, Array], Array]
@@ -51,6 +53,7 @@ class Likelihood(NamedTuple):
     support: tuple[float, float] = (-np.inf, np.inf)
     event_axes: int = 0
     masses: Callable[[Any], Array] = _no_masses
+    logistic: Callable[[Any], tuple[Array, Array]] | None = None
 
 
 class SharedScale(nn.Module):
@@ -187,7 +190,9 @@ def discretised_logistic(levels: int = 256) -> Likelihood:
         return masses(out) @ jnp.linspace(0.0, 1.0, levels, dtype=out[0].dtype)
 
     head = LevelScale(np.log(0.25 / levels))
-    return Likelihood(log_prob, mean, sample, 2, head, (0.0, 1.0), masses=masses)
+    return Likelihood(
+        log_prob, mean, sample, 2, head, (0.0, 1.0), masses=masses, logistic=lambda out: out
+    )
 
 
 def categorical() -> Likelihood:

@@ -42,7 +42,8 @@ def vae(
     (5, 64)
 
     Raises:
-        ValueError: concrete free_bits or capacity below 0.
+        ValueError: concrete free_bits or capacity below 0; at `init`, free_bits of a prior
+            without a divergence in closed form.
     """
     check_range("free_bits", free_bits, 0.0)
     if capacity is not None and not callable(capacity):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxae.base import Array, Batch, Key, Learner, Metrics, Params
+from jaxae.base import Array, Batch, Key, Learner, Metrics, Params, as_float
 
 
 class TrainState(NamedTuple):
@@ -92,6 +92,27 @@ def gradient(
         return descend(loss, tx, state, key, batch, frozen=frozen)
 
     return Learner(init, step)
+
+
+def binarised(learner: Learner) -> Learner:
+    """Trains on entries that are drawn as 0 or 1, anew in each step.
+
+    Each entry of x in [0, 1] is the probability of a 1: dynamic binarisation, under which the
+    likelihood of grey pixels is one of binary data (Salakhutdinov & Murray, 2008). Measure on
+    what you have drawn once.
+
+    >>> import jaxae
+    >>> model = jaxae.vae(64, 8)
+    >>> learner = binarised(gradient(model.loss, optax.adam(1e-3)))
+    """
+
+    def step(state: Any, key: Key, batch: Batch) -> tuple[Any, Metrics]:
+        key, draw_key = jax.random.split(key)
+        x = as_float(batch["x"])
+        drawn = jax.random.bernoulli(draw_key, x).astype(x.dtype)
+        return learner.step(state, key, {**batch, "x": drawn})
+
+    return Learner(learner.init, step)
 
 
 def restarted(learner: Learner, steps: int) -> Learner:

@@ -3,6 +3,7 @@
 from suites import (
     adversarial,
     boltzmann,
+    compression,
     contraction,
     deep,
     features,
@@ -40,6 +41,7 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *generative.ROWS,
         *hashing.ROWS,
         *adversarial.ROWS,
+        *compression.ROWS,
     ),
     "speed": (
         *speed.ROWS,

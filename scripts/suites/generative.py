@@ -11,7 +11,7 @@ import optax
 
 import jaxae
 from jaxae import evaluation
-from jaxae.base import Batch, as_float
+from jaxae.base import Autoencoder, Batch, Params, as_float
 from suites.rows import Outcome, Row
 from suites.training import train
 
@@ -103,14 +103,8 @@ def _protocol(epochs: int) -> str:
 def _trained(k: int, epochs: int, quick: bool) -> tuple[float, dict[str, list[float]]]:
     """Test NLL of one training with k samples, and the row's figures."""
     model = jaxae.iwae(SHAPE, 50, samples=k, **NET) if k > 1 else jaxae.vae(SHAPE, 50, **NET)
-    rows = jaxae.load("mnist", "train")
-    train_rows, _ = jaxae.split(rows, 400 / 60000, seed=0)
-    train_rows = {"x": train_rows["x"][: 2000 if quick else None]}
-    steps = epochs * (len(train_rows["x"]) // BATCH)
-    tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps), eps=1e-4)
     began = time.perf_counter()
-    drawn = jaxae.binarised(model)
-    (params,) = train(drawn, tx, train_rows, epochs=epochs, batch_size=BATCH, seeds=range(1))
+    params = fitted(model, epochs, quick, around=jaxae.binarised)
     hours = (time.perf_counter() - began) / 3600
     test = binary_test(200 if quick else None)
     samples = 50 if quick else SAMPLES
@@ -125,6 +119,16 @@ def _trained(k: int, epochs: int, quick: bool) -> tuple[float, dict[str, list[fl
         f"k = {k}: active units": [float((usage["variance"] > 0.01).sum())],
         f"k = {k}: hours of training": [hours],
     }
+
+
+def fitted(model: Autoencoder, epochs: int, quick: bool, **options: Any) -> Params:
+    """The parameters of one training by the protocol; `options` are those of `train`."""
+    rows, _ = jaxae.split(jaxae.load("mnist", "train"), 400 / 60000, seed=0)
+    data = {"x": rows["x"][: 2000 if quick else None]}
+    steps = epochs * (len(data["x"]) // BATCH)
+    tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps), eps=1e-4)
+    how: Any = {"epochs": epochs, "batch_size": BATCH, "seeds": range(1)}
+    return train(model, tx, data, **how, **options)[0]
 
 
 def binary_test(most: int | None = None) -> dict[str, jax.Array]:
@@ -181,7 +185,7 @@ def rate_and_distortion(quick: bool) -> Outcome:
 
     def member(data: Batch, key: jax.Array, beta: jax.Array) -> dict[str, jax.Array]:
         model = jaxae.beta_vae((8, 8, 1), 8, hidden_dims=(128,), beta=beta)
-        learner = jaxae.gradient(jaxae.binarised(model).loss, optax.adam(1e-3))
+        learner = jaxae.binarised(jaxae.gradient(model.loss, optax.adam(1e-3)))
         state, key = jaxae.start(model, learner, data["train"], key)
         epochs = 5 if quick else 300
         state, _ = jaxae.fit(learner, state, data["train"], key, epochs=epochs, batch_size=50)

@@ -8,7 +8,7 @@ import jax
 import optax
 
 import jaxae
-from jaxae.base import Autoencoder, Batch, Params
+from jaxae.base import Autoencoder, Batch, Learner, Params
 
 
 def train(
@@ -19,9 +19,13 @@ def train(
     epochs: int,
     batch_size: int,
     seeds: Iterable[int],
+    around: Callable[[Learner], Learner] = lambda learner: learner,
 ) -> list[Params]:
-    """The parameters after training from each seed; compiled once for all of them."""
-    learner = jaxae.gradient(model.loss, tx)
+    """The parameters after training from each seed; compiled once for all of them.
+
+    What `around` makes of the learner is what trains.
+    """
+    learner = around(jaxae.gradient(model.loss, tx))
 
     @jax.jit
     def one(key: jax.Array, data: Batch) -> Params:

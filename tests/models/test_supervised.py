@@ -1,4 +1,4 @@
-"""Few labels beside the loss of all rows, and entries that are drawn as bits."""
+"""Few labels beside the loss of all rows."""
 
 from functools import partial
 
@@ -60,24 +60,3 @@ def test_labels_that_cannot_be_are_refused():
     for options in ({"label_weight": -1.0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             jaxae.semi_supervised(model_of(), {"x": X, "y": Y}, 2, **options)
-
-
-def test_bits_are_drawn_anew_for_each_key_with_the_entries_as_their_probabilities():
-    seen = []
-    inner = jaxae.vae(6, 2)
-    spy = inner._replace(loss=lambda params, key, batch: seen.append(batch) or (0.0, {}))
-    model = jaxae.binarised(spy)
-    x = np.tile(np.linspace(0, 1, 6, dtype=np.float32), (4000, 1))
-    batch = {"x": x, "y": np.arange(4000)}
-    for seed in (0, 0, 1):
-        model.loss(None, jax.random.key(seed), batch)
-    first, again, other = (np.asarray(b["x"]) for b in seen)
-    assert set(np.unique(first)) == {0.0, 1.0}
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    np.testing.assert_allclose(first.mean(0), x[0], atol=5 * 0.5 / np.sqrt(4000))
-    assert seen[0]["y"] is batch["y"]
-    params = inner.init(jax.random.key(0), {"x": x[:2]})
-    bits = {"x": (255 * (x[:5] > 0.5)).astype(np.uint8)}
-    for way in (inner, jaxae.binarised(inner)):
-        assert np.isfinite(way.loss(params, jax.random.key(0), bits)[0])

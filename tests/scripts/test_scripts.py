@@ -25,13 +25,21 @@ ROWS = {
     "sparsity": "codes",
     "contraction": "Jacobian",
     "boltzmann": "mean free energy, test rows",
+    "variational": "units",
+    "codebook": "codebook",
+    "mmd": "codes beside the prior",
+    "bits": "bits",
 }
-EVALUATED = ("denoising", "contractive", "k-sparse", "matryoshka", "rbm")
+EVALUATED = ("denoising", "contractive", "k-sparse", "matryoshka", "rbm", "vae", "vq-vae")
 FIGURES = {
     "": set(),
     "sparsity": {"atoms", "density", "top_inputs"},
     "contraction": {"contraction", "directions", "spectrum"},
     "boltzmann": {"fantasies"},
+    "variational": {"samples", "interpolations", "traversals", "draws"},
+    "codebook": {"samples", "interpolations"},
+    "mmd": {"samples", "interpolations", "traversals"},
+    "bits": {"interpolations", "traversals"},
 }
 
 

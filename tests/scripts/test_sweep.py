@@ -28,7 +28,12 @@ FLOATS = (
     *("learning_rate", "l2", "noise_level", "contractive_weight", "hessian_weight"),
     *("sparsity_weight", "sparsity_target", "l1_coefficient", "aux_coefficient", "alpha"),
     *("fraction", "bandwidth", "threshold", "momentum", "weight_cost"),
+    *("beta", "free_bits", "capacity", "mmd_weight", "information", "commitment", "decay"),
+    "adversarial_weight",
 )
+
+LARGE = {"alpha": 1.3, "mmd_weight": 1.3}
+"""Those that are at least 1, by themselves or with others."""
 
 
 def parsed(variant, *options):
@@ -94,7 +99,9 @@ def test_a_member_is_what_train_makes_of_its_options():
 def test_every_number_of_every_variant_sweeps(variant):
     base = base_of(SWEPT[variant](data="digits.npz", epochs=2))
     floats = [name for name in FLOATS if hasattr(base, name)]
-    rows = {"x": np.asarray(jaxae.load("digits", "train[:40]")["x"], np.float32) / 16}
+    digits = jaxae.load("digits", "train[:40]")
+    (rows,) = base.complete({**digits, "x": np.asarray(digits["x"], np.float32) / 16})
+    rows = base.seen(rows)
 
     def train(data, key, values):
         own = dataclasses.replace(base, **values)
@@ -103,7 +110,7 @@ def test_every_number_of_every_variant_sweeps(variant):
         state, key = jaxae.start(model, learner, data, key)
         return jaxae.fit(learner, state, data, key, epochs=1, batch_size=20)[1]["loss"]
 
-    used = {name: 1.3 if name == "alpha" else 0.12 for name in floats}  # which is at least 1
+    used = {name: LARGE.get(name, 0.12) for name in floats}
     values = {name: np.float32([value * 0.9, value]) for name, value in used.items()}
     swept = jaxae.sweep(train, rows, jax.vmap(jax.random.key)(np.array([0, 0])), values)
     alone = jax.jit(lambda data, key: train(data, key, used))(rows, jax.random.key(0))

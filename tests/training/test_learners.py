@@ -247,3 +247,20 @@ def test_restarted_line_searches_on_large_batches_come_near_the_least_squares():
     least = np.linalg.lstsq(x, data["y"])[1][0] / 400
     rate = 0.5 / np.linalg.eigvalsh(x.T @ x / 400).max()
     assert least < final(optax.lbfgs()) < 1.05 * least < 1.5 * least < final(optax.sgd(rate))
+
+
+def test_binarised_batches_are_drawn_anew_with_the_entries_as_probabilities():
+    seen = []
+
+    def step(state, key, batch):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), batch["x"])
+        return state, {}
+
+    learner = jaxae.binarised(jaxae.Learner(lambda params, key: params, step))
+    x = np.full((200, 3), [0.0, 0.3, 1.0], np.float32)
+    for i in range(40):
+        learner.step(None, jax.random.key(i), {"x": x})
+    drawn = np.stack(seen)
+    assert set(np.unique(drawn).tolist()) == {0.0, 1.0}
+    np.testing.assert_allclose(drawn.mean((0, 1)), [0, 0.3, 1], atol=5 * 0.46 / np.sqrt(8000))
+    assert (drawn[0] != drawn[1]).any()

@@ -37,13 +37,15 @@ class Gaussian(nn.Module):
         mean, scale = self.posterior(h)
         if not train:
             return mean, jnp.zeros(h.shape[0], h.dtype)
+        freed = is_traced(self.free_bits) or self.free_bits > 0
         if not (self.analytic and hasattr(self.prior, "kl")):
+            if freed:
+                raise ValueError("free_bits needs a prior with a divergence in closed form.")
             z, rate = self.draw(h)
         else:
             z = mean + scale * self.noise(mean)
             kl = self.prior.kl(mean, scale)
             rate = jnp.sum(kl, axis=-1)
-            freed = is_traced(self.free_bits) or self.free_bits > 0
             if freed or self.capacity is not None:
                 report(self, "kl", jnp.mean(rate))
             if freed:
