@@ -22,6 +22,7 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
         model: whose networks take a context, as `MLP` does.
         num_classes: labels are integers in [0, num_classes).
 
+    >>> import numpy as np
     >>> model = conditional(vae(64, 8), 10)
     >>> batch = {"x": np.zeros((4, 64), np.float32), "y": np.arange(4)}
     >>> params = model.init(jax.random.key(0), batch)

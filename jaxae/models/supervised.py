@@ -35,7 +35,7 @@ def semi_supervised(
         batch_size: labelled rows of a step; all of them where there are fewer.
         corrupt: what the encoder sees of them in training.
 
-    >>> import jaxae
+    >>> import jaxae, numpy as np
     >>> code = jaxae.codes.Matched(jaxae.priors.Standard(5), one_hot=2)
     >>> few = {"x": np.ones((4, 8), np.float32), "y": np.arange(4) % 2}
     >>> model = semi_supervised(jaxae.deep(8, 5, code=code), few, 2)

@@ -128,7 +128,7 @@ def fitted(model: Autoencoder, epochs: int, quick: bool, **options: Any) -> Para
     steps = epochs * (len(data["x"]) // BATCH)
     tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps), eps=1e-4)
     how: Any = {"epochs": epochs, "batch_size": BATCH, "seeds": range(1)}
-    return train(model, tx, data, **how, **options)[0]
+    return jax.block_until_ready(train(model, tx, data, **how, **options)[0])
 
 
 def binary_test(most: int | None = None) -> dict[str, jax.Array]:
