@@ -3,7 +3,7 @@
 from suites import (
     adversarial,
     boltzmann,
-    compression,
+    coding,
     contraction,
     deep,
     features,
@@ -41,7 +41,7 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *generative.ROWS,
         *hashing.ROWS,
         *adversarial.ROWS,
-        *compression.ROWS,
+        *coding.ROWS,
     ),
     "speed": (
         *speed.ROWS,
