@@ -1,6 +1,8 @@
 """Variational autoencoders: against closed forms, and against published likelihoods."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +97,18 @@ def _protocol(epochs: int) -> str:
     return (
         "MNIST 59,600 / 400 / 10,000, pixels drawn as 0 or 1 anew in each batch, test pixels "
         f"once; tanh, 50 codes, batch {BATCH}, {epochs} epochs, Adam (ε 1e-4), cosine from 1e-3 "
-        "to 0; NLL by 5,000 importance samples of each test image; active units: variance of the "
-        "posterior mean above 0.01; one seed"
+        "to 0, beta rising from 0 to 1 over the first 15 % of the steps (chosen on 2,000 training "
+        "rows held out, 20 epochs: 95.3 nats against 96.7 without); NLL by 5,000 importance "
+        "samples of each test image; active units: variance of the posterior mean above 0.01; one "
+        "seed"
     )
 
 
 def _trained(k: int, epochs: int, quick: bool) -> tuple[float, dict[str, list[float]]]:
     """Test NLL of one training with k samples, and the row's figures."""
-    model = jaxae.iwae(SHAPE, 50, samples=k, **NET) if k > 1 else jaxae.vae(SHAPE, 50, **NET)
+    beta = warm_up(epochs)
+    one = partial(jaxae.vae, SHAPE, 50, beta=beta, **NET)
+    model = jaxae.iwae(SHAPE, 50, samples=k, beta=beta, **NET) if k > 1 else one()
     began = time.perf_counter()
     params = fitted(model, epochs, quick, around=jaxae.binarised)
     hours = (time.perf_counter() - began) / 3600
@@ -119,6 +125,11 @@ def _trained(k: int, epochs: int, quick: bool) -> tuple[float, dict[str, list[fl
         f"k = {k}: active units": [float((usage["variance"] > 0.01).sum())],
         f"k = {k}: hours of training": [hours],
     }
+
+
+def warm_up(epochs: int) -> Callable[[Any], Any]:
+    """A beta that rises evenly from 0 to 1 over the first 15 % of the steps."""
+    return optax.linear_schedule(0.0, 1.0, int(0.15 * epochs * (59_600 // BATCH)))
 
 
 def fitted(model: Autoencoder, epochs: int, quick: bool, **options: Any) -> Params:
