@@ -13,12 +13,16 @@ from suites.rows import Outcome, Row
 from suites.training import train
 
 
+NOISE = 1.0
+"""Purest among 1, 2, 4, 8, 15 on 10,000 held-out training rows, at a precision no less."""
+
+
 def hashing(quick: bool) -> Outcome:
     """30 bits for each image: purity of equal hashes, and search."""
     rows, test = jaxae.load("mnist", "train"), jaxae.load("mnist", "test")
     few = {name: a[: 2000 if quick else None] for name, a in rows.items()}
     epochs, bits, at = (1 if quick else 40), 30, 100
-    model = jaxae.semantic_hashing(SHAPE, bits, hidden_dims=(500, 250), noise_level=4.0)
+    model = jaxae.semantic_hashing(SHAPE, bits, hidden_dims=(500, 250), noise_level=NOISE)
     steps = epochs * (len(few["x"]) // 100)
     tx = optax.adam(optax.cosine_onecycle_schedule(steps, 2e-3))
     params = train(model, tx, {"x": few["x"]}, epochs=epochs, batch_size=100, seeds=range(3))
@@ -51,7 +55,7 @@ def hashing(quick: bool) -> Outcome:
         "hashes; sets of one image are pure by themselves",
         bar="purity (sets of at least two) and precision above signs of PCA and hyperplanes",
         holds=better,
-        protocol=f"MNIST, {bits} bits, 784-500-250-{bits}, noise of scale 4 on the code's input, "
+        protocol=f"MNIST, {bits} bits, 784-500-250-{bits}, noise of scale {NOISE:g} on the code's input, "
         f"batch 100, {epochs} epochs, Adam, one-cycle with peak 2e-3; each test image searches the "
         "other test images by Hamming distance; 3 seeds",
     )
