@@ -12,7 +12,6 @@ from suites.generative import SHAPE, floats
 from suites.rows import Outcome, Row
 from suites.training import train
 
-
 NOISE = 1.0
 """Purest among 1, 2, 4, 8, 15 on 10,000 held-out training rows, at a precision no less."""
 
@@ -55,8 +54,8 @@ def hashing(quick: bool) -> Outcome:
         "hashes; sets of one image are pure by themselves",
         bar="purity (sets of at least two) and precision above signs of PCA and hyperplanes",
         holds=better,
-        protocol=f"MNIST, {bits} bits, 784-500-250-{bits}, noise of scale {NOISE:g} on the code's input, "
-        f"batch 100, {epochs} epochs, Adam, one-cycle with peak 2e-3; each test image searches the "
+        protocol=f"MNIST, {bits} bits, 784-500-250-{bits}, noise of scale {NOISE:g} on the code's "
+        f"input, batch 100, {epochs} epochs, Adam, one-cycle with peak 2e-3; each test image searches the "
         "other test images by Hamming distance; 3 seeds",
     )
 
