@@ -55,8 +55,8 @@ def hashing(quick: bool) -> Outcome:
         bar="purity (sets of at least two) and precision above signs of PCA and hyperplanes",
         holds=better,
         protocol=f"MNIST, {bits} bits, 784-500-250-{bits}, noise of scale {NOISE:g} on the code's "
-        f"input, batch 100, {epochs} epochs, Adam, one-cycle with peak 2e-3; each test image searches "
-        "the other test images by Hamming distance; 3 seeds",
+        f"input, batch 100, {epochs} epochs, Adam, one-cycle with peak 2e-3; each test image "
+        "searches the other test images by Hamming distance; 3 seeds",
     )
 
 
