@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Array, Key, as_float, check_range
-from jaxae.models.penalties import SCALES
+from jaxae.models.penalties import multiquadric
 
 
 class TwoSampleTest(NamedTuple):
@@ -62,11 +62,7 @@ def two_sample_test(key: Key, a: Array, b: Array, *, permutations: int = 1000) -
 def _estimates(key: Key, a: Array, b: Array, permutations: int) -> tuple[Array, Array]:
     """The estimate of the samples, and those of random divisions."""
     n, rows = len(a), jnp.concatenate([a, b])
-    squares = jnp.sum(rows * rows, 1)
-    squares = jnp.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0.0)
-    widths = [2.0 * rows.shape[1] * s for s in SCALES]
-    kernel = sum((c / (c + squares) for c in widths), jnp.zeros(()))
-    kernel = kernel * (1 - jnp.eye(2 * n))
+    kernel = multiquadric(rows, rows) * (1 - jnp.eye(2 * n))
 
     def estimate(in_a: Array) -> Array:
         signs = jnp.where(in_a, 1.0, 0.0)

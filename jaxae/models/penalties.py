@@ -178,22 +178,24 @@ def squared_mmd(a: Array, b: Array, scales: Sequence[float] = SCALES) -> Array:
 
     Its kernel is that of `mmd`. Of one row each it is 0.
     """
-    n, d = a.shape
+    n = a.shape[0]
     # a common shift changes nothing but the rounding
     middle = jax.lax.stop_gradient(0.5 * (jnp.mean(a, axis=0) + jnp.mean(b, axis=0)))
     a, b = a - middle, b - middle
 
-    def kernel(squares: Array) -> Array:
-        return sum((c / (c + squares) for c in (2.0 * d * s for s in scales)), jnp.zeros(()))
+    def kernel(x: Array, y: Array) -> Array:
+        return multiquadric(x, y, scales)
 
     def within(x: Array) -> Array:
-        rows = kernel(_squared_distances(x, x))
+        rows = kernel(x, x)
         return (jnp.sum(rows) - jnp.trace(rows)) / max(1, n * (n - 1))
 
-    both = within(a) + within(b) - 2 * jnp.mean(kernel(_squared_distances(a, b)))
+    both = within(a) + within(b) - 2 * jnp.mean(kernel(a, b))
     return both if n > 1 else 0.0 * both
 
 
-def _squared_distances(a: Array, b: Array) -> Array:
+def multiquadric(a: Array, b: Array, scales: Sequence[float] = SCALES) -> Array:
+    """The sum of inverse multiquadratic kernels of `mmd`, of all pairs of rows."""
     squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1) - 2 * a @ b.T
-    return jnp.maximum(squares, 0.0)
+    widths = [2.0 * a.shape[1] * scale for scale in scales]
+    return sum((c / (c + jnp.maximum(squares, 0.0)) for c in widths), jnp.zeros(()))

@@ -233,6 +233,6 @@ ROWS = (
     Row("vae-pca", "A linear VAE is probabilistic PCA", principal_components),
     Row("vae-nll", "MNIST likelihood, 784-200-200-50, k = 1 and 5", likelihoods),
     Row("iwae-50", "MNIST likelihood, k = 50", many_samples),
-    Row("handson-vae", "Hands-On ch. 17, VAE 784-500-500-20", hands_on),
+    Row("handson-vae", "Hands-On ch. 15, VAE 784-500-500-20", hands_on),
     Row("rate-distortion", "Rate against distortion, one sweep of beta", rate_and_distortion),
 )
