@@ -66,7 +66,7 @@ def pca_baseline(train: Batch, test: Batch, k: int) -> dict[str, Any]:
 
     mean = column_means(x, mask)
     x, filled = fill(x, mask, mean), fill(x_test, test_mask, mean)
-    pca = PCA(k, svd_solver=_solver(n, d), random_state=0)
+    pca = PCA(k, svd_solver=pca_solver(n, d), random_state=0)
     with np.errstate(invalid="ignore"):  # constant data has no variance to explain a share of
         train_codes = pca.fit_transform(x)
     test_codes = pca.transform(filled)
@@ -132,7 +132,7 @@ def _pair(train: Batch, test: Batch) -> tuple[Any, Any]:
     return pair
 
 
-def _solver(n: int, d: int) -> str:
+def pca_solver(n: int, d: int) -> str:
     """The exact method of scikit-learn's PCA that is fastest, where one is feasible."""
     if min(n, d) > 4096:
         return "randomized"

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from jaxae.base import as_float
 from jaxae.evaluation.arrays import features
-from jaxae.evaluation.baselines import _solver
+from jaxae.evaluation.baselines import pca_solver
 
 
 def frechet_distance(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -123,7 +123,7 @@ def pca_features(train: npt.ArrayLike, dims: int) -> Callable[[npt.ArrayLike], n
     from sklearn.decomposition import PCA
 
     with np.errstate(invalid="ignore"):  # constant data has no variance to explain a share of
-        pca = PCA(dims, svd_solver=_solver(n, d), random_state=0).fit(x)
+        pca = PCA(dims, svd_solver=pca_solver(n, d), random_state=0).fit(x)
 
     def project(x: npt.ArrayLike) -> np.ndarray:
         given = rows("x", x).astype(np.float64)

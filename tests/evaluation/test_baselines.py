@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxae.evaluation import mean_baseline, pca_baseline, principal_angles
-from jaxae.evaluation.baselines import _solver
+from jaxae.evaluation.baselines import pca_solver
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_constant_data_has_no_error_and_no_warning():
 
 
 def test_solver_is_exact_unless_both_sides_are_large():
-    assert _solver(60_000, 784) == "covariance_eigh"
-    assert _solver(100, 50_000) == "full"
-    assert _solver(60_000, 12_288) == "randomized"
+    assert pca_solver(60_000, 784) == "covariance_eigh"
+    assert pca_solver(100, 50_000) == "full"
+    assert pca_solver(60_000, 12_288) == "randomized"
 
 
 def test_principal_angles_of_known_planes():
