@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxae.base import Array, Batch, Key, Metrics, Params
+from jaxae.base import Array, Batch, Key, Metrics, Params, context_of
 from jaxae.models.carrying import scheduled
 from jaxae.models.penalties import Forward, Penalty
 
@@ -48,12 +48,12 @@ class Network(nn.Module):
     def rebuild(self, h: Array, batch: Batch) -> tuple[Any, Array, Array]:
         """Natural parameters, codes and rates, as training has them."""
         z, rate = self.code(h)
-        return self.decode(z, batch.get("context")), z, rate
+        return self.decode(z, given_to(self.decoder, batch, known=True)), z, rate
 
     def draw(self, h: Array, batch: Batch) -> tuple[Any, Array, Array]:
         """Natural parameters, codes and log q(z | h) - log p(z)."""
         z, rate = self.code.draw(h)
-        return self.decode(z, batch.get("context")), z, rate
+        return self.decode(z, given_to(self.decoder, batch, known=True)), z, rate
 
     def encode(self, batch: Batch) -> Array:
         """The codes, without noise."""
@@ -63,7 +63,7 @@ class Network(nn.Module):
         """Mean and scale of q(z | x)."""
         return self.code.posterior(self.look(batch))
 
-    def decode(self, z: Array, context: Array | None = None) -> Any:
+    def decode(self, z: Array, context: Any = None) -> Any:
         """Natural parameters."""
         out = self.decoder(z, **_extras({"context": context}, "context"))
         return out if self.head is None else self.head(out)
@@ -76,6 +76,15 @@ class Network(nn.Module):
         """The beta of a schedule, or None, and the penalties."""
         values = [p(forward) for p, forward in zip(self.penalties, forwards, strict=True)]
         return None if self.weight is None else self.weight(), values
+
+
+def given_to(decoder: nn.Module, batch: Batch, known: bool) -> Any:
+    """What of a batch the decoder is given as its context: what its own `given` says.
+
+    `known` where x itself may be used, as p(x_t | x_<t, z) does; not for reconstructions.
+    """
+    own = getattr(decoder, "given", None)
+    return context_of(batch) if own is None else own(batch, known)
 
 
 def variables_of(params: Params) -> dict[str, Any]:

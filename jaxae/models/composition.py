@@ -7,7 +7,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxae.base import (
     Array,
@@ -20,16 +19,25 @@ from jaxae.base import (
     Params,
     as_float,
     check_range,
-    is_traced,
     num_examples,
     where_observed,
 )
 from jaxae.models import bounds
-from jaxae.models.assembly import Network, Weight, joined, merged, reported, several, variables_of
+from jaxae.models.assembly import (
+    Network,
+    Weight,
+    given_to,
+    joined,
+    merged,
+    reported,
+    several,
+    variables_of,
+)
 from jaxae.models.bounds import Bound
 from jaxae.models.carrying import Scheduled
+from jaxae.models.checking import check_output, check_support
 from jaxae.models.codes import Deterministic
-from jaxae.models.corruptions import Corruption, none
+from jaxae.models.corruptions import Corruption, corrupted, none
 from jaxae.models.likelihoods import Likelihood, gaussian
 from jaxae.models.penalties import Forward, Penalty
 
@@ -57,7 +65,8 @@ def autoencoder(
     Args:
         encoder: a Linen module, `(batch, *shape) -> h`.
         decoder: a Linen module, `z -> (batch, *shape)`, whose last axis is
-            `likelihood.outputs` times as wide.
+            `likelihood.outputs` times as wide. Its method `given`, if it has one, says what
+            of a batch is its context (`assembly.given_to`).
         likelihood: p(x | out), by default a Gaussian of scale 1 (squared error).
         code: a Linen module `h -> (z, rate)`, by default deterministic.
         corrupt: `(key, x) -> x_tilde`, what the encoder sees in training.
@@ -93,7 +102,7 @@ def autoencoder(
         params_key, code_key, penalty_key = jax.random.split(key, 3)
         batch = _observed(batch)
         variables = net.init({"params": params_key, "code": code_key}, batch)
-        h, _, z, _, _ = forward(joined(variables), code_key, batch, 1)
+        h, _, z, _, _ = forward(joined(variables), code_key, batch, batch, 1)
         given = [seen(joined(variables), code_key, batch, h, z[0])] * len(penalties)
         own = net.init({"params": penalty_key}, given, method="penalise")
         names = {*variables, *own}
@@ -101,20 +110,23 @@ def autoencoder(
 
     def init(key: Key, batch: Batch) -> Params:
         num_examples(batch)
-        _check_support(likelihood, batch)
+        check_support(likelihood, batch)
         row = jax.tree.map(lambda a: a[:1], dict(batch))
         params = init_network(key, row)
         z = jax.eval_shape(encode, params, row)
-        out = jax.eval_shape(natural, params, z, row.get("context"))
-        _check_output(likelihood, out, row["x"])
+        out = jax.eval_shape(natural, params, z, context(row))
+        check_output(likelihood, out, row["x"])
         return params
 
+    def context(batch: Batch) -> Any:
+        return given_to(decoder, batch, known=False)
+
     def forward(
-        params: Params, key: Key, batch: Batch, count: int, method: str = "rebuild"
+        params: Params, key: Key, noisy: Batch, batch: Batch, count: int, method: str = "rebuild"
     ) -> tuple[Array, Any, Array, Array, Any]:
         """h; for each draw natural parameters, z and rate; the collections that changed."""
         how: Any = {"rngs": {"code": key}, "mutable": mutable}
-        h, first = net.apply(variables_of(params), batch, method="look", **how)
+        h, first = net.apply(variables_of(params), noisy, method="look", **how)
         variables = {**variables_of(params), "carried": first.get("carried", {})}
 
         def one(key: Key) -> Any:
@@ -133,24 +145,26 @@ def autoencoder(
         out = jax.tree.map(lambda a: _rows(a, len(entries)) if a.ndim == x.ndim else a, out)
         log_prob = likelihood.log_prob(out, _rows(x, len(entries)))
         if batch.get("mask") is not None:
-            seen = where_observed(batch, jnp.ones(entries, bool))
+            seen = where_observed(batch, jnp.ones(x.shape, bool))
+            seen = jnp.any(seen, axis=tuple(range(len(entries), x.ndim)))
             log_prob = jnp.where(_rows(seen, len(entries)), log_prob, 0)
         return -jnp.sum(log_prob, axis=1)
 
     def seen(params: Params, key: Key, batch: Batch, h: Array, z: Array) -> Forward:
         def to_mean(params: Params, z: Array) -> Array:
-            return likelihood.mean(natural(params, z, batch.get("context")))
+            return likelihood.mean(natural(params, z, context(batch)))
 
         def to_distortion(params: Params, z: Array) -> Array:
-            return jnp.mean(costs(natural(params, z, batch.get("context")), batch))
+            given = given_to(decoder, batch, known=True)
+            return jnp.mean(costs(natural(params, z, given), batch))
 
         return Forward(params, key, batch, h, z, encode, to_mean, to_distortion, prior)
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Metrics]:
         batch = _observed(batch)
         corrupt_key, code_key, *penalty_keys = jax.random.split(key, 2 + len(penalties))
-        noisy = {**batch, "x": corrupt(corrupt_key, batch["x"])}
-        h, out, z, rates, changed = forward(params, code_key, noisy, samples)
+        noisy = corrupted(corrupt, corrupt_key, batch)
+        h, out, z, rates, changed = forward(params, code_key, noisy, batch, samples)
         errors = several(lambda out: costs(out, batch), out)
         forwards = [seen(params, k, batch, h, z[0]) for k in penalty_keys]
         variables = {**variables_of(params), "carried": changed.get("carried", {})}
@@ -169,22 +183,22 @@ def autoencoder(
         z: Any = net.apply(variables_of(params), _observed(batch), method="encode")
         return z
 
-    def natural(params: Params, z: Array, context: Array | None = None) -> Any:
+    def natural(params: Params, z: Array, context: Any = None) -> Any:
         return net.apply(variables_of(params), z, context, method="decode")
 
     @jax.jit
-    def decode(params: Params, z: Array, context: Array | None = None) -> Array:
+    def decode(params: Params, z: Array, context: Any = None) -> Array:
         return likelihood.mean(natural(params, z, context))
 
     @partial(jax.jit, static_argnums=2)
-    def sample(params: Params, key: Key, n: int, context: Array | None = None) -> Array:
+    def sample(params: Params, key: Key, n: int, context: Any = None) -> Array:
         prior_key, sample_key = jax.random.split(key)
         return emit(params, sample_key, prior(params, prior_key, n), context)
 
     @partial(jax.jit, static_argnums=3)
     def draw(params: Params, key: Key, batch: Batch, samples: int = 1) -> Draw:
         batch = _observed(batch)
-        _, out, z, rates, _ = forward(params, key, batch, samples, "draw")
+        _, out, z, rates, _ = forward(params, key, batch, batch, samples, "draw")
         return Draw(z, several(lambda out: costs(out, batch), out), rates)
 
     @jax.jit
@@ -195,22 +209,22 @@ def autoencoder(
         return net.apply(variables_of(params), key, n, method="prior")
 
     @jax.jit
-    def emit(params: Params, key: Key, z: Array, context: Array | None = None) -> Array:
+    def emit(params: Params, key: Key, z: Array, context: Any = None) -> Array:
         return likelihood.sample(key, natural(params, z, context))
 
     @jax.jit
-    def masses(params: Params, z: Array, context: Array | None = None) -> Array:
+    def masses(params: Params, z: Array, context: Any = None) -> Array:
         return likelihood.masses(natural(params, z, context))
 
     @jax.jit
-    def logistic(params: Params, z: Array, context: Array | None = None) -> Any:
+    def logistic(params: Params, z: Array, context: Any = None) -> Any:
         assert likelihood.logistic is not None
         return likelihood.logistic(natural(params, z, context))
 
     random = not isinstance(code, Deterministic)
     numbers = None if likelihood.logistic is None else logistic
     latent = Latent(draw, posterior, prior, emit, masses, random, numbers)
-    return Autoencoder(init, loss, encode, decode, sample, latent)
+    return Autoencoder(init, loss, encode, decode, sample, latent, context)
 
 
 def _observed(batch: Batch) -> dict[str, Array]:
@@ -222,32 +236,3 @@ def _observed(batch: Batch) -> dict[str, Array]:
 def _rows(a: Array, axes: int) -> Array:
     """The first `axes` axes as two, `(batch, entries, ...)`."""
     return a.reshape(a.shape[0], -1, *a.shape[axes:])
-
-
-def _check_support(likelihood: Likelihood, batch: Batch) -> None:
-    x = batch["x"]
-    if is_traced(x, batch.get("mask")) or x.dtype in (np.uint8, np.bool_):
-        return
-    with jax.ensure_compile_time_eval():  # also of data that a traced function closes over
-        x = where_observed(batch, x)
-        least, greatest = float(x.min()), float(x.max())
-    low, high = likelihood.support
-    if not (np.isfinite(least) and np.isfinite(greatest)):
-        raise ValueError(
-            "x has NaN or infinite entries; drop or impute them, or mark them in mask."
-        )
-    if least < low or greatest > high:
-        raise ValueError(
-            f"This likelihood needs x in [{low}, {high}]; got values from {least} to {greatest}. "
-            "Scale x to that range, or take likelihoods.gaussian()."
-        )
-
-
-def _check_output(likelihood: Likelihood, out: Any, x: Array) -> None:
-    shape = jax.eval_shape(likelihood.mean, out).shape
-    if shape != x.shape:
-        raise ValueError(
-            f"The decoder's mean has shape {shape[1:]} for one example, x has {x.shape[1:]}. "
-            "Build the networks with shape=x.shape[1:]; likelihoods with several outputs "
-            "for an entry widen the last axis."
-        )

@@ -1,5 +1,6 @@
 """Conditional models: the class, or any context, is given to encoder and decoder."""
 
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -35,7 +36,9 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
     if not isinstance(num_classes, Integral) or num_classes < 2:
         raise ValueError(f"num_classes is an integer of at least 2; got {num_classes!r}.")
 
-    def one_hot(context: Any, rows: int) -> Array:
+    def one_hot(context: Any, rows: int) -> Any:
+        if isinstance(context, Mapping):
+            return {**context, "context": one_hot(context.get("context"), rows)}
         if context is None:
             raise ValueError(
                 "A conditional model needs the classes as context: integers, or one-hot rows."
@@ -54,13 +57,14 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
             )
         return jax.nn.one_hot(given, num_classes)
 
-    def context_of(batch: Batch) -> Array:
+    def seen(batch: Batch) -> dict[str, Any]:
         if "context" not in batch and "y" not in batch:
             raise ValueError('A conditional model needs the labels "y" in each batch.')
-        return one_hot(batch.get("context", batch.get("y")), len(batch["x"]))
+        given = batch.get("context", batch.get("y"))
+        return {**batch, "context": one_hot(given, len(batch["x"]))}
 
-    def seen(batch: Batch) -> dict[str, Any]:
-        return {**batch, "context": context_of(batch)}
+    def context_of(batch: Batch) -> Any:
+        return model.context(seen(batch))
 
     def init(key: Key, batch: Batch) -> Params:
         return model.init(key, seen(batch))
@@ -71,16 +75,17 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
     def encode(params: Params, batch: Batch) -> Array:
         return model.encode(params, seen(batch))
 
-    def decode(params: Params, z: Array, context: Array | None = None) -> Array:
+    def decode(params: Params, z: Array, context: Any = None) -> Array:
         return model.decode(params, z, one_hot(context, len(z)))
 
-    def sample(params: Params, key: Key, n: int, context: Array | None = None) -> Array:
+    def sample(params: Params, key: Key, n: int, context: Any = None) -> Array:
         context = jnp.arange(n) % num_classes if context is None else context
         return model.sample(params, key, n, one_hot(context, n))
 
     inner = model.latent
     if inner is None:
         return Autoencoder(init, loss, encode, decode, sample, None, context_of)
+    logistic = inner.logistic
     latent = Latent(
         lambda params, key, batch, samples=1: inner.draw(params, key, seen(batch), samples),
         lambda params, batch: inner.posterior(params, seen(batch)),
@@ -88,6 +93,9 @@ def conditional(model: Autoencoder, num_classes: int) -> Autoencoder:
         lambda params, key, z, c=None: inner.emit(params, key, z, one_hot(c, len(z))),
         lambda params, z, context=None: inner.masses(params, z, one_hot(context, len(z))),
         inner.random,
+        None
+        if logistic is None
+        else lambda params, z, c=None: logistic(params, z, one_hot(c, len(z))),
     )
     return Autoencoder(init, loss, encode, decode, sample, latent, context_of)
 

@@ -5,15 +5,17 @@ can sweep it; a concrete one is checked at once. At level 0 every corruption is 
 identity.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxae.base import Array, Key, check_range
+from jaxae.base import Array, Batch, Key, check_range, where_observed
 
 Corruption = Callable[[Key, Array], Array]
 
@@ -98,6 +100,72 @@ def dropout(noise_level: chex.Numeric) -> Corruption:
         return jnp.where(_chance(key, noise_level, x), 0, x * scale)
 
     return corrupt
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hiding:
+    """A corruption of what is observed: `of_batch` hides entries in x and in the mask.
+
+    Attributes:
+        noise_level: the probability.
+        groups: widths of the blocks of the last axis that are hidden together, or None.
+    """
+
+    noise_level: chex.Numeric
+    groups: tuple[int, ...] | None
+
+    def __call__(self, key: Key, x: Array) -> Array:
+        """The array with zeros where entries are hidden."""
+        return jnp.where(self._hidden(key, x), 0, x)
+
+    def of_batch(self, key: Key, batch: Batch) -> dict[str, Any]:
+        """The batch with x and mask of zeros where entries are hidden."""
+        x, hidden = batch["x"], self._hidden(key, batch["x"])
+        mask = where_observed(batch, jnp.ones(x.shape, x.dtype))
+        return {**batch, "x": jnp.where(hidden, 0, x), "mask": jnp.where(hidden, 0, mask)}
+
+    def _hidden(self, key: Key, x: Array) -> Array:
+        if self.groups is None:
+            return _chance(key, self.noise_level, x)
+        if sum(self.groups) != x.shape[-1]:
+            raise ValueError(
+                f"groups are widths that add up to x's last axis, {x.shape[-1]}; got {self.groups}."
+            )
+        count = len(self.groups)
+        block = np.repeat(np.arange(count), self.groups)
+        return _chance(key, self.noise_level, x[..., :count])[..., block]
+
+
+def hiding(noise_level: chex.Numeric, groups: Sequence[int] | None = None) -> Hiding:
+    """Hides entries from the encoder with probability `noise_level`, as if unobserved.
+
+    They are zeros in the x and in the mask that the encoder sees; the loss still has those
+    that were observed. So a model learns to fill in what is missing: ratings, cells of a table.
+
+    Args:
+        noise_level: a probability, which may be traced.
+        groups: widths of blocks of the last axis, such as one-hot columns, that are hidden
+            together; None hides each entry by itself.
+
+    >>> seen = hiding(1.0).of_batch(jax.random.key(0), {"x": jnp.ones((1, 3))})
+    >>> seen["x"].tolist(), seen["mask"].tolist()
+    ([[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]])
+
+    Raises:
+        ValueError: a concrete `noise_level` outside [0, 1], or widths that are not positive; in
+            use, widths that do not add up to the last axis.
+    """
+    check_range("noise_level", noise_level, 0.0, 1.0)
+    if groups is not None and not all(isinstance(n, int | np.integer) and n > 0 for n in groups):
+        raise ValueError(f"groups are positive integers, the widths of blocks; got {groups}.")
+    return Hiding(noise_level, None if groups is None else tuple(int(n) for n in groups))
+
+
+def corrupted(corrupt: Corruption, key: Key, batch: Batch) -> dict[str, Any]:
+    """The batch as the encoder sees it: x corrupted, by `Hiding` the mask, too."""
+    if isinstance(corrupt, Hiding):
+        return corrupt.of_batch(key, batch)
+    return {**batch, "x": corrupt(key, batch["x"])}
 
 
 def _chance(key: Key, probability: chex.Numeric, x: Array) -> Array:

@@ -216,6 +216,33 @@ def categorical() -> Likelihood:
     )
 
 
+def multinomial(count: int = 1) -> Likelihood:
+    """Counts over the last axis, with the softmax of the decoder's output as probabilities.
+
+    Σ_i x_i log softmax(out)_i, without the coefficient, which the decoder does not enter
+    (Liang et al., 2018): x_i says how often i was chosen, such as 0 or 1 for implicit feedback.
+    The mean is that of a single choice.
+
+    Args:
+        count: choices of a sample.
+
+    >>> print(f"{multinomial().log_prob(jnp.zeros(4), jnp.array([2.0, 0, 0, 1])):.4f}")
+    -4.1589
+
+    Raises:
+        ValueError: a count that is no positive integer.
+    """
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"count is a positive integer; got {count!r}.")
+    likelihood = categorical()
+
+    def sample(key: Key, out: Array) -> Array:
+        chosen = jax.vmap(lambda key: likelihood.sample(key, out))(jax.random.split(key, count))
+        return jnp.sum(chosen, axis=0)
+
+    return likelihood._replace(sample=sample, support=(0.0, np.inf))
+
+
 def _normal_log_prob(mean: Array, log_scale: Array, x: Array) -> Array:
     z = (x - mean) * jnp.exp(-log_scale)
     return -0.5 * jnp.square(z) - log_scale - 0.5 * np.log(2.0 * np.pi).astype(mean.dtype)

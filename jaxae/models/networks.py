@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxae.base import Array, Params
+from jaxae.base import Array, Params, where_observed
 from jaxae.models.activations import ACTIVATIONS as ACTIVATIONS
 from jaxae.models.activations import INITIALIZERS as INITIALIZERS
 from jaxae.models.activations import Activation, Initializer, activation, initializer
@@ -35,6 +35,8 @@ class MLP(nn.Module):
         kernel_init: a name of `INITIALIZERS`, a function, or None: what suits the
             activation.
         use_bias: whether layers add a bias, initialised to zero.
+        see_mask: whether the mask is appended to x, so that what is unobserved is not taken
+            for a 0; ones where a batch has none.
         dtype: of the computation, None for that of inputs and parameters promoted.
         param_dtype: of the parameters.
     """
@@ -45,13 +47,17 @@ class MLP(nn.Module):
     final: str | Activation = "identity"
     kernel_init: str | Initializer | None = None
     use_bias: bool = True
+    see_mask: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None, context: Array | None = None) -> Array:
         """Maps `(batch, ...)` to `(batch, *shape)`; unobserved entries are zeros already."""
-        del mask
+        if self.see_mask:
+            batch = {} if mask is None else {"mask": mask}
+            seen = where_observed(batch, jnp.ones_like(x)).reshape(x.shape[0], -1)
+            x = jnp.concatenate([x.reshape(x.shape[0], -1), seen], axis=1)
         x = x.reshape(x.shape[0], -1)
         if context is not None:
             x = jnp.concatenate([x, context.reshape(x.shape[0], -1).astype(x.dtype)], axis=1)
@@ -129,6 +135,7 @@ def mlp(
     activation: str | Activation = "elu",
     latent_activation: str | Activation | None = None,
     output_activation: str | Activation = "identity",
+    see_mask: bool = False,
     **options: Any,
 ) -> Networks:
     """A symmetric pair of MLPs: shape - hidden_dims - latent_dim - reversed - shape.
@@ -145,6 +152,7 @@ def mlp(
             layers, and `activation` where the code is the only one.
         output_activation: of what the decoder gives the likelihood, which a Bernoulli takes
             for logits; for layers on the codes of others, whose activation it should be.
+        see_mask: whether the encoder is given the mask beside x.
         **options: of `MLP`: kernel_init, use_bias, dtype, param_dtype.
 
     >>> encoder, decoder = mlp((28, 28, 1), 30, hidden_dims=(1000, 500, 250))
@@ -163,8 +171,12 @@ def mlp(
         latent_activation = "identity" if hidden_dims or latent_outputs > 1 else activation
     _check_names(activation, latent_activation, output_activation, options.get("kernel_init"))
     read = (*hidden_dims, latent_dim * latent_outputs)
-    encoder = MLP(read, activation=activation, final=latent_activation, **options)
+    encoder = MLP(
+        read, activation=activation, final=latent_activation, see_mask=see_mask, **options
+    )
     if decoder == "tied":
+        if see_mask:
+            raise ValueError("A tied decoder has no use for the mask's kernel; leave out see_mask.")
         if outputs != 1 or latent_outputs != 1:
             raise ValueError(
                 "A tied decoder gives one number for each entry, and takes one for each of the "

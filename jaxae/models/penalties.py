@@ -139,7 +139,7 @@ def stochastic_contractive(weight: chex.Numeric, corrupt: Corruption) -> Penalty
     check_range("weight", weight, 0.0)
 
     def penalty(forward: Forward) -> Array:
-        noisy = {**forward.batch, "x": corrupt(forward.key, forward.batch["x"])}
+        noisy = corruptions.corrupted(corrupt, forward.key, forward.batch)
         clean, moved = (forward.encode(forward.params, b) for b in (forward.batch, noisy))
         return weight * jnp.mean(jnp.sum((clean - moved) ** 2, axis=range(1, clean.ndim)))
 

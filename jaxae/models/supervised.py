@@ -60,8 +60,8 @@ def semi_supervised(
         index = jnp.arange(count)
         if batch_size < count:
             index = jax.random.choice(row_key, count, (batch_size,), replace=False)
-        x = corrupt(corrupt_key, as_float(rows["x"][index]))
-        z, y = model.encode(params, {"x": x})[:, :num_classes], rows["y"][index]
+        noisy = corruptions.corrupted(corrupt, corrupt_key, {"x": as_float(rows["x"][index])})
+        z, y = model.encode(params, noisy)[:, :num_classes], rows["y"][index]
         small = jnp.finfo(z.dtype).tiny
         error = -jnp.mean(jnp.log(jnp.take_along_axis(z, y[:, None], axis=1) + small))
         right = jnp.mean(jnp.argmax(z, axis=1) == y)

@@ -11,8 +11,14 @@ ALL = (
     corruptions.gaussian,
     corruptions.salt_and_pepper,
     corruptions.dropout,
+    corruptions.hiding,
 )
-REPLACING = (corruptions.masking, corruptions.salt_and_pepper, corruptions.dropout)
+REPLACING = (
+    corruptions.masking,
+    corruptions.salt_and_pepper,
+    corruptions.dropout,
+    corruptions.hiding,
+)
 KEY = jax.random.key(7)
 
 every = pytest.mark.parametrize("corruption", ALL)
