@@ -61,8 +61,8 @@ class DataOptions:
         return parts
 
     def seen(self, part: Batch) -> Batch:
-        """What the model sees of rows."""
-        return {name: part[name] for name in self.INPUTS}
+        """What the model sees of rows: a mask, too, where there is one."""
+        return {name: part[name] for name in (*self.INPUTS, *(["mask"] if "mask" in part else []))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """What the scripts draw of a run."""
 
-import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +9,7 @@ import numpy as np
 import jaxae
 import latent_figures
 import latent_reports
+import network_figures
 from boltzmann_configs import RBM
 from configs import Denoising
 from jaxae import evaluation
@@ -57,14 +57,13 @@ def _figures(
         seen = {**few, "x": corrupt(jax.random.key(config.seed), as_float(few["x"]))}
         images["corrupted"] = np.asarray(seen["x"])
     images["reconstruction"] = np.asarray(generation.reconstruct(model, params, seen))
-    kernel = params["encoder"]["layer_0"]["kernel"][: math.prod(shape)]  # more rows: a context's
     z = evaluation.codes(model, params, test)
     history = history_of(read_rows(folder / "metrics.jsonl"))
     if config.MEASURES == "boltzmann":  # the value of contrastive divergence misleads
         history = {name: row for name, row in history.items() if not name.endswith("loss")}
     return {
         "reconstructions": evaluation.image_rows(images, shape),
-        "filters": evaluation.filters(kernel, shape),
+        **network_figures.draw(config, params, test),
         "curves": evaluation.curves(history),
         "codes": evaluation.codes_2d(z, test.get("y")),
     }

@@ -15,6 +15,7 @@ import jaxae
 from data_options import DataOptions as DataOptions
 from jaxae.base import Autoencoder, Batch, Learner, is_traced
 from jaxae.models.likelihoods import Likelihood
+from network_options import NetworkOptions
 
 CORRUPTIONS = {
     "masking": jaxae.corruptions.masking,
@@ -188,11 +189,12 @@ class Common(Variant):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Layers(Common):
+class Layers(NetworkOptions, Common):
     """Options of the variants with hidden layers."""
 
     hidden_dims: tuple[int, ...] = ()
-    """Widths between input and code, from the input on; the decoder mirrors them."""
+    """Widths between input and code, from the input on; the decoder mirrors them. Convolutional
+    and recurrent networks have 16 32 and 64 unless told otherwise."""
     activation: Literal[jaxae.networks.ACTIVATIONS] = "gelu"  # type: ignore[valid-type]
     """Of the hidden layers."""
     latent_activation: str | None = None
@@ -205,8 +207,8 @@ class Layers(Common):
         latent = self.latent_activation
         given = {} if latent is None else {"latent_activation": latent}
         layers = {
-            "hidden_dims": self.hidden_dims,
+            "hidden_dims": self.widths(self.hidden_dims),
             "activation": self.activation,
             "decoder": self.decoder,
         }
-        return super().parts() | layers | given
+        return super().parts() | layers | given | self.builder()

@@ -11,6 +11,7 @@ import numpy as np
 from jaxae.data.checks import check_data
 from jaxae.data.datasets import load_dataset, load_digits
 from jaxae.data.files import SHARD_SUFFIXES, SUFFIXES, load_file, select
+from jaxae.data.images import is_image_folder, load_images
 from jaxae.data.preparing import is_dataset_name
 from jaxae.data.tables import from_table
 
@@ -40,10 +41,11 @@ def load(
         source: "digits" (scikit-learn's, the one that needs no file); a name of
             tensorflow-datasets, such as "mnist" or "mnist:3.0.1"; a path to an .npy,
             .npz or .safetensors ("x", and optionally "y", "mask", "context"; or one
-            array), .csv or .parquet file; a NumPy array; a mapping with "x" and
-            optionally "y", "mask" and "context"; or a pandas DataFrame. Every numeric or
-            boolean column of a table is a float32 column of "x", in order. Many files of
-            rows are opened by `open_shards` instead.
+            array), .csv or .parquet file; a folder of PNG or JPEG files, or with a
+            subfolder of them for each class (see `load_images`); a NumPy array; a mapping
+            with "x" and optionally "y", "mask" and "context"; or a pandas DataFrame. Every
+            numeric or boolean column of a table is a float32 column of "x", in order. Many
+            files of rows are opened by `open_shards` instead.
         split: "train", "test" or what splits the source has, or a slice of one:
             "train[:10%]", "train[1000:2000]", "train[-10%:]". Files, arrays and tables
             are not split: "train" and "all" both mean all rows.
@@ -93,6 +95,9 @@ def _load_path(
         return load_digits(split)
     path = Path(source)
     _refuse_shards(path)
+    if is_image_folder(folder := path.expanduser()):
+        _refuse_label(label, "a folder with a subfolder for each class")
+        return select(check_data(load_images(folder)), split)
     is_file = not isinstance(source, str) or path.suffix.lower() in SUFFIXES or path.is_file()
     if isinstance(source, str) and not is_file and is_dataset_name(source):
         return load_dataset(source, split, data_dir, label, download)

@@ -1,6 +1,8 @@
 """How good a model is: errors, probes, baselines, a summary and figures."""
 
 from jaxae.base import map_batches as map_batches
+from jaxae.evaluation.anomaly_plots import ranked_examples as ranked_examples
+from jaxae.evaluation.anomaly_plots import score_histogram as score_histogram
 from jaxae.evaluation.baselines import mean_baseline as mean_baseline
 from jaxae.evaluation.baselines import pca_baseline as pca_baseline
 from jaxae.evaluation.baselines import principal_angles as principal_angles
@@ -22,6 +24,14 @@ from jaxae.evaluation.contraction_plots import contraction_curve as contraction_
 from jaxae.evaluation.contraction_plots import direction_images as direction_images
 from jaxae.evaluation.contraction_plots import directions as directions
 from jaxae.evaluation.contraction_plots import singular_spectrum as singular_spectrum
+from jaxae.evaluation.convolution_plots import convolution_filters as convolution_filters
+from jaxae.evaluation.convolution_plots import exciting_patches as exciting_patches
+from jaxae.evaluation.convolution_plots import feature_maps as feature_maps
+from jaxae.evaluation.convolution_plots import maps_by_layer as maps_by_layer
+from jaxae.evaluation.convolution_plots import top_patches as top_patches
+from jaxae.evaluation.detection import forest_scores as forest_scores
+from jaxae.evaluation.detection import pca_scores as pca_scores
+from jaxae.evaluation.detection import ranking_metrics as ranking_metrics
 from jaxae.evaluation.dictionaries import mean_max_cosine as mean_max_cosine
 from jaxae.evaluation.dictionaries import top_examples as top_examples
 from jaxae.evaluation.disentanglement import DCI as DCI
@@ -75,7 +85,15 @@ from jaxae.evaluation.plots import filters as filters
 from jaxae.evaluation.plots import image_rows as image_rows
 from jaxae.evaluation.probes import knn_probe as knn_probe
 from jaxae.evaluation.probes import linear_probe as linear_probe
+from jaxae.evaluation.ranking import mae as mae
+from jaxae.evaluation.ranking import ndcg_at_k as ndcg_at_k
+from jaxae.evaluation.ranking import recall_at_k as recall_at_k
+from jaxae.evaluation.ranking import rmse as rmse
 from jaxae.evaluation.rate_distortion import rate_distortion as rate_distortion
+from jaxae.evaluation.ratings_baselines import biased_means as biased_means
+from jaxae.evaluation.ratings_baselines import ease as ease
+from jaxae.evaluation.ratings_baselines import factorise as factorise
+from jaxae.evaluation.ratings_baselines import global_mean as global_mean
 from jaxae.evaluation.sparse_plots import density_histogram as density_histogram
 from jaxae.evaluation.sparse_plots import pareto as pareto
 from jaxae.evaluation.sparse_plots import top_inputs as top_inputs
@@ -86,6 +104,9 @@ from jaxae.evaluation.summary import summarize as summarize
 from jaxae.evaluation.sweep_plots import filter_rows as filter_rows
 from jaxae.evaluation.sweep_plots import member_curves as member_curves
 from jaxae.evaluation.sweep_plots import response as response
+from jaxae.evaluation.table_errors import column_errors as column_errors
+from jaxae.evaluation.table_errors import hidden_error as hidden_error
+from jaxae.evaluation.table_errors import mean_or_mode as mean_or_mode
 from jaxae.evaluation.two_sample import TwoSampleTest as TwoSampleTest
 from jaxae.evaluation.two_sample import two_sample_test as two_sample_test
 from jaxae.evaluation.walks import markov_chain as markov_chain

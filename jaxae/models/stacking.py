@@ -131,8 +131,8 @@ def unroll(models: Sequence[Autoencoder], params: Params, target: Autoencoder, b
 
     Its encoder is that of the layers in turn; its decoder their decoders from the top down,
     and where a layer is tied the transpose of its kernel, which is then free to change
-    (Hinton & Salakhutdinov, 2006). Layers may themselves have several layers. The target
-    needs the layers' activations, for example for RBMs below a linear code
+    (Hinton & Salakhutdinov, 2006). Layers may themselves have several layers, and be
+    `convolutional` with maps for codes, of which the target then is built. The target needs the layers' activations, for example for RBMs below a linear code
 
         deep(shape, 30, hidden_dims=(1000, 500, 250), activation="sigmoid", likelihood=bernoulli())
 
@@ -142,7 +142,7 @@ def unroll(models: Sequence[Autoencoder], params: Params, target: Autoencoder, b
     Args:
         models: of the stack, from the input on.
         params: of the stack, as of `stacked` or `pretrain`.
-        target: a `deep` autoencoder of dense layers.
+        target: a `deep` autoencoder of dense layers, or of `convolutional` ones.
         batch: rows like the data.
 
     Returns:
@@ -159,7 +159,7 @@ def unroll(models: Sequence[Autoencoder], params: Params, target: Autoencoder, b
     ['layer_0', 'layer_1']
 
     Raises:
-        ValueError: layers that are not dense, shapes that differ, or other results.
+        ValueError: layers of other kinds, shapes that differ, or other results.
     """
     layers = [layer_of(params, i) for i in range(len(models))]
     own = target.init(jax.random.key(0), jax.tree.map(lambda a: a[:1], dict(batch)))
@@ -190,7 +190,12 @@ def _downward(layer: Params) -> list[Params]:
         return own
     up, biases = _numbered(layer.get("encoder", {}), "layer_"), _numbered(decoder, "bias_")
     tied = zip(reversed(up), reversed(biases or [None] * len(up)), strict=True)
-    return [{"kernel": k["kernel"].T} | ({} if b is None else {"bias": b}) for k, b in tied]
+    return [{"kernel": _back(k["kernel"])} | ({} if b is None else {"bias": b}) for k, b in tied]
+
+
+def _back(kernel: Array) -> Array:
+    """A kernel on the way back; those of convolutions lie the same way in both directions."""
+    return kernel.T if kernel.ndim == 2 else kernel
 
 
 def _numbered(tree: Mapping[str, Any], prefix: str) -> list[Any]:
@@ -201,7 +206,7 @@ def _check_dense(layers: Sequence[Params], tied: bool) -> None:
     for i, layer in enumerate(layers):
         others = [p for p in _shapes(layer) if not re.fullmatch(f"{_PLACED}|{_LEFT_OUT}", p)]
         if others:
-            raise ValueError(f"A net of dense layers has no place for {others} of layer_{i}.")
+            raise ValueError(f"The net has no place for {others} of layer_{i}.")
         if tied and _numbered(layer.get("decoder", {}), "layer_"):
             raise ValueError(
                 f"The net is tied, but layer_{i} has decoder kernels of its own: take a net with "

@@ -2,6 +2,7 @@
 
 from suites import (
     adversarial,
+    anomaly,
     boltzmann,
     coding,
     contraction,
@@ -13,6 +14,7 @@ from suites import (
     hashing,
     jacobians,
     labels,
+    online,
     pca,
     resources,
     sparse,
@@ -42,6 +44,7 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *hashing.ROWS,
         *adversarial.ROWS,
         *coding.ROWS,
+        *anomaly.ROWS,
     ),
     "speed": (
         *speed.ROWS,
@@ -49,6 +52,7 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *boltzmann.SPEED_ROWS,
         *sweeps.ROWS,
         *generative_speed.ROWS,
+        *online.ROWS,
     ),
     "resources": (*resources.ROWS, *sweep_scale.ROWS),
 }

@@ -1,0 +1,125 @@
+"""Convolutional autoencoders of images beside dense ones and PCA, at equal code size."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+import jaxae
+from jaxae import evaluation
+from jaxae.base import Autoencoder, Batch, Params
+from jaxae.models.convnets import convolutional
+from suites.rows import Outcome, Row
+from suites.training import choose, train
+
+
+class Plan(NamedTuple):
+    """Of both nets: the size of the code, the options of each, and how they train."""
+
+    codes: int
+    nets: Mapping[str, Mapping[str, Any]]
+    epochs: int
+    batch_size: int
+    rates: Sequence[float]
+
+
+def net(shape: Any, plan: Plan, name: str) -> Autoencoder:
+    """The net of that name, of rectifiers around a linear code, under squared error."""
+    return jaxae.deep(shape, plan.codes, activation="relu", **plan.nets[name])
+
+
+def trained(
+    plan: Plan, name: str, rows: Batch, rate: float, epochs: int, seeds: Sequence[int]
+) -> list[Params]:
+    """The parameters after Adam with one cycle of the rate, from each seed."""
+    steps = epochs * (len(rows["x"]) // plan.batch_size)
+    tx = optax.adam(optax.cosine_onecycle_schedule(max(2, steps), rate))
+    model = net(rows["x"].shape[1:], plan, name)
+    return train(model, tx, rows, epochs=epochs, batch_size=plan.batch_size, seeds=seeds)
+
+
+def compare(
+    plan: Plan, rows: Batch, test: Batch, held_out: float, seeds: Sequence[int]
+) -> tuple[dict[str, list[float]], str]:
+    """Test errors of each net, its rate chosen on held-out rows, and the choices in words."""
+    few, held = ({"x": part["x"]} for part in jaxae.split(rows, held_out, seed=0))
+    measured: dict[str, list[float]] = {}
+    chosen = {}
+    for name in plan.nets:
+        judge = jax.jit(evaluation.reconstruction(net(rows["x"].shape[1:], plan, name)))
+
+        def validate(rate: float, name: str = name, judge: Any = judge) -> float:
+            epochs = max(1, plan.epochs // 3)
+            (params,) = trained(plan, name, few, rate, epochs, [0])
+            return float(judge(params, held)["squared_error"])
+
+        chosen[name] = choose(plan.rates, validate)
+        found = trained(plan, name, rows, chosen[name], plan.epochs, seeds)
+        measured[f"{name}: test squared error"] = [
+            float(judge(params, test)["squared_error"]) for params in found
+        ]
+    return measured, (
+        f"codes of {plan.codes}; rectifiers around a linear code, squared error; "
+        f"{'; '.join(f'{name}: {_words(options)}' for name, options in plan.nets.items())}; "
+        f"equal epochs: {plan.epochs} each, Adam, one cycle, batch {plan.batch_size}; peak rates "
+        f"chosen on {100 * held_out:.0f} % held-out rows after a third of the epochs among "
+        f"{tuple(plan.rates)}: {', '.join(f'{name} {rate:g}' for name, rate in chosen.items())}; "
+        "then trained on all training rows; squared error summed over pixels, mean over test images"
+    )
+
+
+def outcome(
+    plan: Plan, rows: Batch, test: Batch, held_out: float, seeds: Sequence[int], data: str
+) -> Outcome:
+    """The row, with PCA of as many codes and the mean beside it."""
+    rows, test = {"x": rows["x"]}, {"x": test["x"]}
+    measured, words = compare(plan, rows, test, held_out, seeds)
+    pca = evaluation.pca_baseline(rows, test, plan.codes)["squared_error"]
+    mean = evaluation.mean_baseline(rows, test)["squared_error"]
+    ours, dense = (float(np.mean(measured[f"{n}: test squared error"])) for n in plan.nets)
+    return Outcome(
+        measured,
+        reference=f"PCA-{plan.codes} {pca:.3f}, mean {mean:.2f} (same rows)",
+        bar="convolutional: below the dense net, and at most half of PCA's error",
+        holds=ours < dense and ours <= 0.5 * pca,
+        protocol=f"{data}; {words}",
+    )
+
+
+def digits(quick: bool) -> Outcome:
+    """8 x 8 digits, codes of 8."""
+    nets: dict[str, dict[str, Any]] = {
+        "convolutional": {"networks": convolutional, "hidden_dims": (16, 32), "dense_dims": (128,)},
+        "dense": {"hidden_dims": (256, 128)},
+    }
+    plan = Plan(8, nets, 2 if quick else 200, 50, (3e-3,) if quick else (1e-3, 3e-3, 6e-3))
+    rows, test = jaxae.load("digits", "train"), jaxae.load("digits", "test")
+    sizes = f"digits, {len(rows['x'])} / {len(test['x'])} rows"
+    return outcome(plan, rows, test, 0.2, range(1, 2 if quick else 6), sizes)
+
+
+def mnist(quick: bool) -> Outcome:
+    """MNIST, codes of 32."""
+    nets: dict[str, dict[str, Any]] = {
+        "convolutional": {"networks": convolutional, "hidden_dims": (16, 32), "dense_dims": (256,)},
+        "dense": {"hidden_dims": (512, 256)},
+    }
+    plan = Plan(32, nets, 1 if quick else 15, 100, (3e-3,) if quick else (1.5e-3, 3e-3))
+    rows, test = jaxae.load("mnist", "train"), jaxae.load("mnist", "test")
+    return outcome(plan, rows, test, 1 / 12, range(1, 2 if quick else 4), "MNIST 60,000 / 10,000")
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    widths = "-".join(map(str, options["hidden_dims"]))
+    if "networks" not in options:
+        return f"dense {widths}, mirrored"
+    dense = "-".join(map(str, options["dense_dims"]))
+    return f"3 x 3 kernels, strides 2, {widths} channels, dense {dense}, mirrored"
+
+
+ROWS = (
+    Row("digits-conv", "Convolutional against dense, digits, 8 codes", digits),
+    Row("mnist-conv", "Convolutional against dense, MNIST, 32 codes", mnist),
+)
