@@ -16,6 +16,7 @@ from jaxae.data import centre as centre
 from jaxae.data import fit_columns as fit_columns
 from jaxae.data import fit_scaler as fit_scaler
 from jaxae.data import geometric_median as geometric_median
+from jaxae.data import hide_cells as hide_cells
 from jaxae.data import labelled_subset as labelled_subset
 from jaxae.data import load as load
 from jaxae.data import load_images as load_images
@@ -25,11 +26,15 @@ from jaxae.data import pad as pad
 from jaxae.data import rating_batches as rating_batches
 from jaxae.data import split as split
 from jaxae.data import split_ratings as split_ratings
+from jaxae.data import step_mask as step_mask
 from jaxae.data import synthetic as synthetic
 from jaxae.data import synthetic_images as synthetic_images
+from jaxae.data import synthetic_sequences as synthetic_sequences
 from jaxae.deploy.anomaly import anomaly_scores as anomaly_scores
 from jaxae.deploy.anomaly import feature_scores as feature_scores
 from jaxae.deploy.cell_surprise import cell_scores as cell_scores
+from jaxae.deploy.cell_surprise import error_scales as error_scales
+from jaxae.deploy.cell_surprise import expected_cells as expected_cells
 from jaxae.deploy.cell_surprise import name_cells as name_cells
 from jaxae.deploy.compression import compress as compress
 from jaxae.deploy.compression import decompress as decompress
@@ -71,8 +76,10 @@ from jaxae.models.networks import MLP as MLP
 from jaxae.models.networks import atoms as atoms
 from jaxae.models.networks import mlp as mlp
 from jaxae.models.ratings import auto_rec as auto_rec
+from jaxae.models.ratings import balanced as balanced
 from jaxae.models.ratings import mult_dae as mult_dae
 from jaxae.models.ratings import mult_vae as mult_vae
+from jaxae.models.ratings import unit_length as unit_length
 from jaxae.models.recurrent import recurrent as recurrent
 from jaxae.models.sparse_variants import batch_top_k as batch_top_k
 from jaxae.models.sparse_variants import gated as gated

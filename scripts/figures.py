@@ -13,7 +13,7 @@ import network_figures
 from boltzmann_configs import RBM
 from configs import Denoising
 from jaxae import evaluation
-from jaxae.base import Array, Autoencoder, Batch, Params, as_float
+from jaxae.base import Array, Autoencoder, Batch, Params, as_float, where_observed
 from jaxae.evaluation import generation
 from jaxae.evaluation.arrays import image_shape
 from jaxae.training.folders import read_rows
@@ -56,7 +56,8 @@ def _figures(
         corrupt = CORRUPTIONS[config.corruption](config.noise_level)
         seen = {**few, "x": corrupt(jax.random.key(config.seed), as_float(few["x"]))}
         images["corrupted"] = np.asarray(seen["x"])
-    images["reconstruction"] = np.asarray(generation.reconstruct(model, params, seen))
+    x_hat = where_observed(few, generation.reconstruct(model, params, seen))
+    images["reconstruction"] = np.asarray(x_hat)
     z = evaluation.codes(model, params, test)
     history = history_of(read_rows(folder / "metrics.jsonl"))
     if config.MEASURES == "boltzmann":  # the value of contrastive divergence misleads
@@ -87,7 +88,7 @@ def _sparse(config: Variant, model: Autoencoder, params: Params, test: Batch) ->
         axes = figures["density"].axes[0]
         axes.set_xlabel("log10 of mean activation (each code lies in 0 to 1)")
         axes.set_title(f"Target {config.sparsity_target:g}, mean {z.mean():.3g}", fontsize="medium")
-    if not getattr(config, "hidden_dims", ()):
+    if not getattr(config, "hidden_dims", ()) and getattr(config, "networks", "mlp") == "mlp":
         atoms = np.asarray(jaxae.atoms(params))[order].T
         figures["atoms"] = evaluation.filters(atoms, shape, order="given")
         axes = figures["atoms"].axes[0]

@@ -46,8 +46,9 @@ class NetworkOptions:
 
     def widths(self, hidden_dims: tuple[int, ...]) -> tuple[int, ...]:
         """What hidden-dims stands for: where it was not given, what suits the networks."""
-        usual = hidden_dims == type(self).__dataclass_fields__["hidden_dims"].default
-        return WIDTHS.get(self.networks, hidden_dims) if usual else hidden_dims
+        return (
+            WIDTHS.get(self.networks, hidden_dims) if self._is_usual("hidden_dims") else hidden_dims
+        )
 
     def builder(self) -> dict[str, Any]:
         """The arguments of a variant that say what its networks are.
@@ -55,13 +56,18 @@ class NetworkOptions:
         Raises:
             ValueError: options of another kind of networks are given.
         """
-        fields = type(self).__dataclass_fields__
         for kind, names in OPTIONS.items():
-            given = [name for name in names if getattr(self, name) != fields[name].default]
+            given = [name for name in names if not self._is_usual(name)]
             if given and kind != self.networks:
                 flags = ", ".join("--" + name.replace("_", "-") for name in given)
                 raise ValueError(f"{flags} is for --networks {kind}; it is {self.networks}.")
         own = {name: getattr(self, name) for name in OPTIONS[self.networks]}
         if own.get("pooling") == "none":
             own["pooling"] = None
+        if self.networks == "recurrent" and self._is_usual("activation"):
+            own["activation"] = "tanh"
         return own if self.networks == "mlp" else {**own, "networks": NETWORKS[self.networks]}
+
+    def _is_usual(self, name: str) -> bool:
+        """Whether an option has the value that it has by default."""
+        return bool(getattr(self, name) == type(self).__dataclass_fields__[name].default)

@@ -173,11 +173,14 @@ class Common(Variant):
 
     def parts(self) -> dict[str, Any]:
         """The arguments that every preset takes; what was not given is the preset's choice."""
-        given = {} if self.kernel_init is None else {"kernel_init": self.kernel_init}
+        given: dict[str, Any] = {}
+        if self.kernel_init is not None:
+            given["kernel_init"] = self.kernel_init
+        if not self.use_bias:
+            given["use_bias"] = False
         return given | {
             "likelihood": self.likelihood_part(),
             "penalties": [jaxae.penalties.l2(self.l2)] if in_use(self.l2) else [],
-            "use_bias": self.use_bias,
         }
 
     def likelihood_part(self) -> Likelihood:
@@ -196,7 +199,7 @@ class Layers(NetworkOptions, Common):
     """Widths between input and code, from the input on; the decoder mirrors them. Convolutional
     and recurrent networks have 16 32 and 64 unless told otherwise."""
     activation: Literal[jaxae.networks.ACTIVATIONS] = "gelu"  # type: ignore[valid-type]
-    """Of the hidden layers."""
+    """Of the hidden layers; recurrent ones have tanh unless told otherwise."""
     latent_activation: str | None = None
     """Of the code; by default none where there are hidden layers, else the activation."""
     decoder: Literal["mirrored", "tied"] = "mirrored"

@@ -16,6 +16,7 @@ from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Key, Params
 from jaxae.data import Scaler, Shards
 from jaxae.data.files import SUFFIXES
+from jaxae.evaluation.sparsity import num_units
 from jaxae.training.folders import write_text
 from options import Variant
 
@@ -140,8 +141,11 @@ def report(
     Returns:
         The tables to print.
     """
+    codes = config.latent_dim
+    if getattr(config, "maps", False):
+        codes = num_units(model, params, splits.sample)
     rows = evaluation.summarize(
-        model, params, splits.sample, splits.test, latent_dim=config.latent_dim, seed=config.seed
+        model, params, splits.sample, splits.test, latent_dim=codes, seed=config.seed
     )
     tables, notes = [rows, _measured(config, model, params, splits)], list[str]()
     if config.MEASURES in latent_reports.MEASURED:

@@ -1,5 +1,6 @@
 """Every autoencoder and every learner obeys the same contract; a new one is a row here."""
 
+import types
 from functools import partial
 
 import chex
@@ -15,6 +16,8 @@ from jaxae.training import checkpoints
 
 N, D, LATENT = 48, 12, 4
 WIDE = {"hidden_dims": (8,), "activation": "tanh"}
+
+MIXED = types.SimpleNamespace(kinds=("numeric", "binary", "categorical"), widths=(1, 1, 10))
 
 MODELS = {
     "linear": lambda: jaxae.linear(D, LATENT),
@@ -70,7 +73,38 @@ MODELS = {
         D, LATENT, code=jaxae.codes.Binary(LATENT), likelihood=likelihoods.bernoulli()
     ),
     "discretised": lambda: jaxae.vae(D, LATENT, likelihood=likelihoods.discretised_logistic()),
+    "table": lambda: jaxae.table(MIXED, LATENT, noise_level=0.3, hidden_dims=(8,)),
+    "hiding": lambda: jaxae.denoising(
+        D, LATENT, corruption=corruptions.hiding, see_mask=True, **WIDE
+    ),
+    "auto-rec": lambda: jaxae.auto_rec(D, LATENT, see_mask=True),
+    "mult-dae": lambda: jaxae.mult_dae(D, LATENT),
+    "vae multinomial": lambda: jaxae.mult_vae(D, LATENT, hidden_dims=(8,)),
+    "convolutional": lambda: jaxae.denoising(
+        (4, 3, 1), LATENT, networks=jaxae.convolutional, hidden_dims=(3,)
+    ),
+    "convolutional tied": lambda: jaxae.contractive(
+        (4, 3, 1), LATENT, networks=jaxae.convolutional, hidden_dims=(3,), decoder="tied"
+    ),
+    "maps": lambda: jaxae.winner_take_all(
+        (4, 3, 1), 5, fraction=0.3, networks=jaxae.convolutional, maps=True
+    ),
+    "recurrent": lambda: jaxae.deep((4, 3), LATENT, networks=jaxae.recurrent, hidden_dims=(5,)),
+    "vae recurrent": lambda: jaxae.vae(
+        (4, 3),
+        LATENT,
+        networks=jaxae.recurrent,
+        cell="lstm",
+        hidden_dims=(5,),
+        bidirectional=True,
+        teacher_forcing=True,
+        feedback="sigmoid",
+    ),
     "categorical": lambda: jaxae.deep((3, 4), LATENT, likelihood=likelihoods.categorical()),
+}
+SHAPES = {
+    **dict.fromkeys(("convolutional", "convolutional tied", "maps"), (4, 3, 1)),
+    **dict.fromkeys(("recurrent", "vae recurrent"), (4, 3)),
 }
 STACKS = ("stack", "belief net")
 SAMPLING = ("rbm", "belief", "vae", "beta", "iwae", "vq", "wae", "info", "binary", "discretised")
@@ -95,7 +129,7 @@ def data_for(name):
     x = np.random.default_rng(0).integers(0, 2, (N, D)).astype(np.float32)
     if name == "categorical":
         x = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (N, 3))]
-    return {"x": x}
+    return {"x": x.reshape(N, *SHAPES.get(name, x.shape[1:]))}
 
 
 def start(name, how="gradient", rate=1e-2, seed=0):

@@ -2,6 +2,7 @@
 
 from jaxae.data import synthetic as synthetic
 from jaxae.data import synthetic_images as synthetic_images
+from jaxae.data import synthetic_sequences as synthetic_sequences
 from jaxae.data.arrays import aligned_empty as aligned_empty
 from jaxae.data.batching import batches as batches
 from jaxae.data.centring import Centring as Centring
@@ -30,3 +31,4 @@ from jaxae.data.shards import Shards as Shards
 from jaxae.data.shards import open_shards as open_shards
 from jaxae.data.splitting import labelled_subset as labelled_subset
 from jaxae.data.splitting import split as split
+from jaxae.data.synthetic_ratings import low_rank_ratings as low_rank_ratings

@@ -92,6 +92,7 @@ from jaxae.evaluation.ranking import rmse as rmse
 from jaxae.evaluation.rate_distortion import rate_distortion as rate_distortion
 from jaxae.evaluation.ratings_baselines import biased_means as biased_means
 from jaxae.evaluation.ratings_baselines import ease as ease
+from jaxae.evaluation.ratings_baselines import ease_weights as ease_weights
 from jaxae.evaluation.ratings_baselines import factorise as factorise
 from jaxae.evaluation.ratings_baselines import global_mean as global_mean
 from jaxae.evaluation.sparse_plots import density_histogram as density_histogram

@@ -130,7 +130,7 @@ def validation(
 
 
 def codes(model: Autoencoder, params: Params, data: Batch, batch_size: int = 1000) -> np.ndarray:
-    """The codes of all rows of `data`, `(n, latent_dim)`, on the host.
+    """The codes of all rows of `data`, `(n, latent_dim)`, on the host; maps are flattened.
 
     Compiled once for each model, batch size and shape of data.
 
@@ -172,7 +172,8 @@ def mean_interval(values: Sequence[float] | Array, level: float = 0.95) -> tuple
 def _codes(
     encode: Callable[[Params, Batch], Array], batch_size: int, params: Params, data: Batch
 ) -> Array:
-    return map_batches(functools.partial(encode, params), data, batch_size)
+    z = map_batches(functools.partial(encode, params), data, batch_size)
+    return z.reshape(z.shape[0], -1)
 
 
 def _observed(shape: tuple[int, ...], mask: Array | None) -> jax.Array:

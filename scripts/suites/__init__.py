@@ -16,7 +16,9 @@ from suites import (
     labels,
     online,
     pca,
+    ratings,
     resources,
+    sequences,
     sparse,
     speed,
     stacks,
@@ -24,6 +26,7 @@ from suites import (
     sweep_noise,
     sweep_scale,
     sweeps,
+    table_rows,
 )
 from suites.rows import Row
 
@@ -44,6 +47,9 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *hashing.ROWS,
         *adversarial.ROWS,
         *coding.ROWS,
+        *sequences.ROWS,
+        *table_rows.ROWS,
+        *ratings.ROWS,
         *anomaly.ROWS,
     ),
     "speed": (
@@ -53,6 +59,7 @@ SUITES: dict[str, tuple[Row, ...]] = {
         *sweeps.ROWS,
         *generative_speed.ROWS,
         *online.ROWS,
+        *sequences.SPEED_ROWS,
     ),
-    "resources": (*resources.ROWS, *sweep_scale.ROWS),
+    "resources": (*resources.ROWS, *sweep_scale.ROWS, *ratings.MEMORY_ROWS),
 }

@@ -232,10 +232,9 @@ def _remembered(
     latent_dim: int, rows: np.ndarray, test: np.ndarray, epochs: int, seeds: Iterable[int]
 ) -> list[float]:
     """Per cent of the test sequences' numbers that come back, for each seed."""
-    how: Any = {"networks": recurrent, "hidden_dims": (64,)}
-    likelihood = jaxae.likelihoods.categorical()
+    how: Any = {"networks": recurrent, "likelihood": jaxae.likelihoods.categorical()}
     shape = (STEPS, LARGEST + 1)
-    model = tokens(jaxae.deep(shape, latent_dim, likelihood=likelihood, **how), LARGEST + 1)
+    model = tokens(jaxae.deep(shape, latent_dim, hidden_dims=(64,), **how), LARGEST + 1)
     held, found = {"x": test}, []
     for params in _trained(model, {"x": rows}, epochs, 50, 5e-3, seeds):
         x_hat = model.decode(params, model.encode(params, held), model.context(held))
