@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 import jaxae
-from jaxae.models import boltzmann, conditioning, sparse_variants, variants, variational
+from jaxae.models import (
+    boltzmann,
+    conditioning,
+    ratings,
+    sparse_variants,
+    tabular,
+    variants,
+    variational,
+)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -15,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second, third, fourth = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, second, shapes, third, fourth = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(first, names)
     assert names["z"].shape == (360, 16)
@@ -27,6 +35,12 @@ def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys)
     assert names["result"].stopped in ("finished", "early")
     assert (tmp_path / "runs" / "mine" / "metrics.jsonl").exists()
     capsys.readouterr()
+    exec(shapes, names)
+    assert names["codes"].shape == (32, 4)
+    assert names["holes"].isna().any().any()
+    assert not names["complete"].isna().any().any()
+    assert len(names["suspects"]) == 5
+    assert names["p_values"].shape == (88,)
     exec(third, names)
     assert names["digits"].shape == (20, 8, 8, 1)
     bits = float(re.search(r"bits per dim: ([\d.]+)", capsys.readouterr().out)[1])
@@ -47,15 +61,18 @@ def test_the_first_example_is_about_twenty_lines():
 
 def test_every_variant_is_in_the_table_and_every_name_in_the_table_exists():
     table = README.split("## Variants")[1].split("| part |")[0]
-    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    firsts = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", table, re.MULTILINE)
+    named = [name for first in firsts for name in re.findall(r"\w+", first)]
     public = [
         name
-        for module in (variants, sparse_variants, variational)
+        for module in (variants, sparse_variants, variational, ratings)
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
     ]
     public += [boltzmann.rbm.__name__, conditioning.conditional_vae.__name__]
-    public.remove("layered_prior")
+    public += [tabular.table.__name__]
+    for part in ("layered_prior", "balanced", "Balanced", "unit_length", "UnitLength"):
+        public.remove(part)
     assert sorted(named) == sorted(public)
     assert all(callable(getattr(jaxae, name)) for name in named)
 
@@ -80,7 +97,8 @@ def test_the_options_in_the_table_are_those_of_the_variants():
     assert given.pop("matryoshka") == {"top_k", "prefixes"}
     for name, options in given.items():
         known = set(inspect.signature(getattr(jaxae, name)).parameters)
-        assert options == (known - {"shape", "latent_dim", "parts"} if name != "deep" else set())
+        known -= {"shape", "columns", "latent_dim", "parts"}
+        assert options == (known if name != "deep" else set())
 
 
 def test_the_test_command_is_the_one_that_continuous_integration_runs():

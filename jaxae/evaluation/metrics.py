@@ -65,7 +65,8 @@ def reconstruction(
         A pure function `(params, data) -> metrics` to jit, vmap or call in a training
         loop. Its metrics: `squared_error`, summed over the observed entries of an
         example, mean over examples; `mse`, mean over all observed entries (NaN where
-        there are none).
+        there are none). Of models of tokens, which decode to a probability of each, instead
+        `token_accuracy`, the share of observed tokens that are the most probable ones.
 
     >>> def scale(params, batch): return params * batch["x"]
     >>> def identity(params, z, context=None): return z
@@ -75,15 +76,21 @@ def reconstruction(
     {'mse': 0.25, 'squared_error': 1.0}
     """
 
-    def errors(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def errors(params: Params, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
         x, mask = batch["x"], batch.get("mask")
         x_hat = model.decode(params, model.encode(params, batch), model.context(batch))
-        return squared_error(x, x_hat, mask), _observed(x.shape, mask)
+        count = _observed(x.shape, mask)
+        if x_hat.shape[:-1] == x.shape:
+            right = jnp.argmax(x_hat, axis=-1) == x
+            return {"right": squared_error(right, jnp.zeros(x.shape), mask)}, count
+        return {"squares": squared_error(x, x_hat, mask)}, count
 
     def evaluate(params: Params, data: Batch) -> Metrics:
-        squares, counts = map_batches(functools.partial(errors, params), data, batch_size)
-        total = squares.mean()
-        return {"mse": total / counts.mean(), "squared_error": total}
+        sums, counts = map_batches(functools.partial(errors, params), data, batch_size)
+        total = {name: values.mean() for name, values in sums.items()}
+        if "right" in total:
+            return {"token_accuracy": total["right"] / counts.mean()}
+        return {"mse": total["squares"] / counts.mean(), "squared_error": total["squares"]}
 
     return evaluate
 
@@ -101,7 +108,8 @@ def validation(
 
     Returns:
         A pure function `(params, data) -> metrics` with `validation_loss`, the mean over
-        examples in nats, with noise as in training, and `validation_mse`, without.
+        examples in nats, with noise as in training, and `validation_mse` (of tokens
+        `validation_token_accuracy`), without.
 
     >>> import jaxae
     >>> model, data = jaxae.undercomplete(4, 2), {"x": jnp.ones((5, 4))}
@@ -124,7 +132,9 @@ def validation(
         total = size * jax.lax.map(lambda i: loss(i, i * size, size), jnp.arange(count)).sum()
         if rest := n - count * size:
             total += rest * loss(jnp.asarray(count), jnp.asarray(n - rest), rest)
-        return {"validation_loss": total / n, "validation_mse": errors(params, data)["mse"]}
+        found = {f"validation_{name}": value for name, value in errors(params, data).items()}
+        found.pop("validation_squared_error", None)
+        return {"validation_loss": total / n, **found}
 
     return evaluate
 

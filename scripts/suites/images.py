@@ -1,5 +1,6 @@
 """Convolutional autoencoders of images beside dense ones and PCA, at equal code size."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,27 +17,36 @@ from suites.training import choose, train
 
 
 class Plan(NamedTuple):
-    """Of both nets: the size of the code, the options of each, and how they train."""
+    """Of both nets: the size of the code, the options of each, and how they train.
+
+    Chosen for each by validation after 1/part of the epochs are the peak rate and the noise on
+    what the encoder sees.
+    """
 
     codes: int
     nets: Mapping[str, Mapping[str, Any]]
     epochs: int
     batch_size: int
     rates: Sequence[float]
+    noises: Sequence[float] = (0.0,)
+    part: int = 3
 
 
-def net(shape: Any, plan: Plan, name: str) -> Autoencoder:
+def net(shape: Any, plan: Plan, name: str, noise: float = 0.0) -> Autoencoder:
     """The net of that name, of rectifiers around a linear code, under squared error."""
-    return jaxae.deep(shape, plan.codes, activation="relu", **plan.nets[name])
+    corrupt = jaxae.corruptions.gaussian(noise) if noise else jaxae.corruptions.none
+    options = {"activation": "relu", "corrupt": corrupt, **plan.nets[name]}
+    return jaxae.deep(shape, plan.codes, **options)
 
 
 def trained(
-    plan: Plan, name: str, rows: Batch, rate: float, epochs: int, seeds: Sequence[int]
+    plan: Plan, name: str, rows: Batch, how: tuple[float, float], epochs: int, seeds: Sequence[int]
 ) -> list[Params]:
-    """The parameters after Adam with one cycle of the rate, from each seed."""
+    """The parameters after Adam with one cycle of that rate under that noise, from each seed."""
+    rate, noise = how
     steps = epochs * (len(rows["x"]) // plan.batch_size)
     tx = optax.adam(optax.cosine_onecycle_schedule(max(2, steps), rate))
-    model = net(rows["x"].shape[1:], plan, name)
+    model = net(rows["x"].shape[1:], plan, name, noise)
     return train(model, tx, rows, epochs=epochs, batch_size=plan.batch_size, seeds=seeds)
 
 
@@ -50,12 +60,11 @@ def compare(
     for name in plan.nets:
         judge = jax.jit(evaluation.reconstruction(net(rows["x"].shape[1:], plan, name)))
 
-        def validate(rate: float, name: str = name, judge: Any = judge) -> float:
-            epochs = max(1, plan.epochs // 3)
-            (params,) = trained(plan, name, few, rate, epochs, [0])
+        def validate(how: Any, name: str = name, judge: Any = judge) -> float:
+            (params,) = trained(plan, name, few, how, max(1, plan.epochs // plan.part), [0])
             return float(judge(params, held)["squared_error"])
 
-        chosen[name] = choose(plan.rates, validate)
+        chosen[name] = choose(itertools.product(plan.rates, plan.noises), validate)
         found = trained(plan, name, rows, chosen[name], plan.epochs, seeds)
         measured[f"{name}: test squared error"] = [
             float(judge(params, test)["squared_error"]) for params in found
@@ -63,9 +72,10 @@ def compare(
     return measured, (
         f"codes of {plan.codes}; rectifiers around a linear code, squared error; "
         f"{'; '.join(f'{name}: {_words(options)}' for name, options in plan.nets.items())}; "
-        f"equal epochs: {plan.epochs} each, Adam, one cycle, batch {plan.batch_size}; peak rates "
-        f"chosen on {100 * held_out:.0f} % held-out rows after a third of the epochs among "
-        f"{tuple(plan.rates)}: {', '.join(f'{name} {rate:g}' for name, rate in chosen.items())}; "
+        f"equal epochs: {plan.epochs} each, Adam, one cycle, batch {plan.batch_size}; peak rate "
+        f"and Gaussian noise on the encoder's input chosen on {100 * held_out:.0f} % held-out rows "
+        f"after 1/{plan.part} of the epochs among {tuple(plan.rates)} and {tuple(plan.noises)}: "
+        f"{', '.join(f'{name} {rate:g}, {noise:g}' for name, (rate, noise) in chosen.items())}; "
         "then trained on all training rows; squared error summed over pixels, mean over test images"
     )
 
@@ -91,10 +101,11 @@ def outcome(
 def digits(quick: bool) -> Outcome:
     """8 x 8 digits, codes of 8."""
     nets: dict[str, dict[str, Any]] = {
-        "convolutional": {"networks": convolutional, "hidden_dims": (16, 32), "dense_dims": (128,)},
+        "convolutional": {"networks": convolutional, "hidden_dims": (32, 64), "dense_dims": (256,)},
         "dense": {"hidden_dims": (256, 128)},
     }
-    plan = Plan(8, nets, 2 if quick else 200, 50, (3e-3,) if quick else (1e-3, 3e-3, 6e-3))
+    noises = (0.1,) if quick else (0.0, 0.1, 0.2)
+    plan = Plan(8, nets, 2 if quick else 300, 50, rates=(3e-3,), noises=noises, part=1)
     rows, test = jaxae.load("digits", "train"), jaxae.load("digits", "test")
     sizes = f"digits, {len(rows['x'])} / {len(test['x'])} rows"
     return outcome(plan, rows, test, 0.2, range(1, 2 if quick else 6), sizes)
@@ -106,7 +117,7 @@ def mnist(quick: bool) -> Outcome:
         "convolutional": {"networks": convolutional, "hidden_dims": (16, 32), "dense_dims": (256,)},
         "dense": {"hidden_dims": (512, 256)},
     }
-    plan = Plan(32, nets, 1 if quick else 15, 100, (3e-3,) if quick else (1.5e-3, 3e-3))
+    plan = Plan(32, nets, 1 if quick else 10, 100, (3e-3,) if quick else (1.5e-3, 3e-3))
     rows, test = jaxae.load("mnist", "train"), jaxae.load("mnist", "test")
     return outcome(plan, rows, test, 1 / 12, range(1, 2 if quick else 4), "MNIST 60,000 / 10,000")
 

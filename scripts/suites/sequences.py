@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 import jaxae
+from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Params
 from jaxae.data.sequences import step_mask
 from jaxae.data.synthetic_sequences import hailstone, hailstone_starts, unrelated
@@ -235,10 +236,9 @@ def _remembered(
     how: Any = {"networks": recurrent, "likelihood": jaxae.likelihoods.categorical()}
     shape = (STEPS, LARGEST + 1)
     model = tokens(jaxae.deep(shape, latent_dim, hidden_dims=(64,), **how), LARGEST + 1)
-    held, found = {"x": test}, []
+    measure, held, found = jax.jit(evaluation.reconstruction(model)), {"x": test}, []
     for params in _trained(model, {"x": rows}, epochs, 50, 5e-3, seeds):
-        x_hat = model.decode(params, model.encode(params, held), model.context(held))
-        found.append(100 * float(np.mean(np.argmax(x_hat, axis=2) == test)))
+        found.append(100 * float(measure(params, held)["token_accuracy"]))
     return found
 
 

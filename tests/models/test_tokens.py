@@ -5,6 +5,7 @@ import optax
 import pytest
 
 import jaxae
+from jaxae import evaluation
 from jaxae.models.recurrent import recurrent
 from jaxae.models.tokens import one_hot, tokens
 
@@ -106,3 +107,14 @@ def test_what_are_no_tokens_is_refused(parts):
 def test_a_number_of_tokens_below_two_is_refused(num_tokens):
     with pytest.raises(ValueError, match="num_tokens"):
         tokens(jaxae.deep((TIME, NUM), 2, **PARTS), num_tokens)
+
+
+def test_evaluation_of_tokens_is_the_share_of_observed_ones_that_are_most_probable(parts):
+    _, model, params = parts
+    x_hat = model.decode(params, model.encode(params, BATCH), model.context(BATCH))
+    right = (np.argmax(np.asarray(x_hat), axis=2) == X)[MASK == 1].mean()
+    found = evaluation.reconstruction(model, batch_size=2)(params, BATCH)
+    assert set(found) == {"token_accuracy"}
+    assert found["token_accuracy"] == pytest.approx(right, rel=1e-6)
+    held = evaluation.validation(model, KEY)(params, BATCH)
+    assert held["validation_token_accuracy"] == pytest.approx(right, rel=1e-6)
