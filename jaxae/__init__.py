@@ -80,7 +80,7 @@ from jaxae.models.ratings import balanced as balanced
 from jaxae.models.ratings import mult_dae as mult_dae
 from jaxae.models.ratings import mult_vae as mult_vae
 from jaxae.models.ratings import unit_length as unit_length
-from jaxae.models.recurrent import recurrent as recurrent
+from jaxae.models.recurrent_pairs import recurrent as recurrent
 from jaxae.models.sparse_variants import batch_top_k as batch_top_k
 from jaxae.models.sparse_variants import gated as gated
 from jaxae.models.sparse_variants import jump_relu as jump_relu
@@ -94,7 +94,7 @@ from jaxae.models.stacking import stacked as stacked
 from jaxae.models.stacking import unroll as unroll
 from jaxae.models.supervised import semi_supervised as semi_supervised
 from jaxae.models.tabular import table as table
-from jaxae.models.tokens import tokens as tokens
+from jaxae.models.token_models import tokens as tokens
 from jaxae.models.variants import contractive as contractive
 from jaxae.models.variants import deep as deep
 from jaxae.models.variants import denoising as denoising

@@ -6,8 +6,8 @@ import pytest
 
 import jaxae
 from jaxae import evaluation
-from jaxae.models.recurrent import recurrent
-from jaxae.models.tokens import one_hot, tokens
+from jaxae.models.recurrent_pairs import recurrent
+from jaxae.models.token_models import one_hot, tokens
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(2)
