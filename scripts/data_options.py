@@ -15,10 +15,13 @@ class DataOptions:
     """Which rows are trained on, chosen by and tested on."""
 
     data: str = "digits"
-    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), or a file:
-    npy, npz, safetensors, csv or parquet. A folder or quoted pattern of
+    """digits, a tensorflow-datasets name (mnist, mnist:3.0.1), a file: npy,
+    npz, safetensors, csv or parquet, or a folder of PNG or JPEG images, whose
+    subfolders, if any, are their classes. A folder or quoted pattern of
     npy or safetensors files ('acts/*.npy') is streamed from disk; its
     last files are held out for validation and test."""
+    image_size: tuple[int, int] | None = None
+    """Height and width to which images of a folder are resized; without, all must be alike."""
     train_split: str = "train"
     """Rows to train on, such as train[:10%]."""
     test_split: str = "test"

@@ -16,6 +16,7 @@ from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Key, Params
 from jaxae.data import Scaler, Shards
 from jaxae.data.files import SUFFIXES
+from jaxae.data.images import is_image_folder
 from jaxae.evaluation.sparsity import num_units
 from jaxae.training.folders import write_text
 from options import Variant
@@ -68,7 +69,8 @@ class Splits(NamedTuple):
 def load_splits(config: Variant) -> Splits:
     """Loads, splits and scales the data of a configuration; leaves shards in their files."""
     path = Path(config.data).expanduser()
-    if path.is_dir() or (glob.has_magic(config.data) and not path.is_file()):
+    many = path.is_dir() or (glob.has_magic(config.data) and not path.is_file())
+    if many and not is_image_folder(path):
         train, validation, test = _open(config)
         sample: Batch = {"x": _some(train["x"], MOST)}
     else:
@@ -92,8 +94,13 @@ def load_splits(config: Variant) -> Splits:
 
 def _load(config: Variant) -> tuple[Batch, Batch, Batch]:
     """Training, validation and test rows, in memory."""
-    if Path(config.data).suffix.lower() in SUFFIXES:
-        rows = jaxae.load(config.data, config.train_split, label=config.label)
+    path = Path(config.data).expanduser()
+    is_folder = is_image_folder(path)
+    if config.image_size is not None and not is_folder:
+        raise ValueError(f"--image-size is for a folder of images; --data is {config.data}.")
+    if path.suffix.lower() in SUFFIXES or is_folder:
+        source: Any = jaxae.load_images(path, config.image_size) if is_folder else config.data
+        rows = jaxae.load(source, config.train_split, label=config.label)
         rest, test = jaxae.split(rows, 0.2, seed=config.seed)
     else:
         rest = jaxae.load(config.data, config.train_split, data_dir=config.data_dir)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxae.base import Array, Batch, Params, as_float, num_examples, where_observed
-from jaxae.evaluation.arrays import image_shape
 from jaxae.evaluation.drawing import panels, show, show_inputs, tile
 from jaxae.evaluation.plots import filters
 from jaxae.evaluation.sparse_plots import top_inputs
@@ -130,9 +129,8 @@ def receptive_field(
     (((0, 2), (6, 8)), ((12, 18), (12, 18)))
     """
     steps, maps = encoder.layout.steps, encoder.layout.maps()
-    layer = range(len(steps))[layer]
     spans = [(p, p) for p in place]
-    for i in range(layer, -1, -1):
+    for i in range(layer % len(steps), -1, -1):
         step, sizes = steps[i], maps[i][:-1]
         if step.pooling:
             spans = [(a * b, z * b + b - 1) for (a, z), b in zip(spans, step.blocks, strict=True)]
@@ -205,7 +203,6 @@ def maps_by_layer(
     figure, axes = panels(n * (len(layers) + 1), n, 2.2, 2.2)
     if x.shape[-1] not in (1, 3):
         x = x.mean(-1, keepdims=True)
-    image_shape(x[0].size, x.shape[1:])
     for i in range(n):
         show_inputs(figure, axes[i], x[i], np.clip(x, 0, 1) if x.min() >= 0 else x)
         axes[i].set_yticks([])

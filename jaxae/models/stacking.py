@@ -131,8 +131,9 @@ def unroll(models: Sequence[Autoencoder], params: Params, target: Autoencoder, b
 
     Its encoder is that of the layers in turn; its decoder their decoders from the top down,
     and where a layer is tied the transpose of its kernel, which is then free to change
-    (Hinton & Salakhutdinov, 2006). Layers may themselves have several layers, and be
-    `convolutional` with maps for codes, of which the target then is built. The target needs the layers' activations, for example for RBMs below a linear code
+    (Hinton & Salakhutdinov, 2006). Layers may themselves have several layers, or be
+    `convolutional` with maps for codes, as the target then is. The target needs the layers'
+    activations, for example for RBMs below a linear code
 
         deep(shape, 30, hidden_dims=(1000, 500, 250), activation="sigmoid", likelihood=bernoulli())
 
