@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -98,14 +99,14 @@ def outcome(
     )
 
 
-def digits(quick: bool) -> Outcome:
-    """8 x 8 digits, codes of 8."""
+def digits(quick: bool, codes: int = 8) -> Outcome:
+    """8 x 8 digits, codes of an eighth or of half as many numbers as pixels."""
     nets: dict[str, dict[str, Any]] = {
         "convolutional": {"networks": convolutional, "hidden_dims": (32, 64), "dense_dims": (256,)},
         "dense": {"hidden_dims": (256, 128)},
     }
     noises = (0.1,) if quick else (0.0, 0.1, 0.2)
-    plan = Plan(8, nets, 2 if quick else 300, 50, rates=(3e-3,), noises=noises, part=1)
+    plan = Plan(codes, nets, 2 if quick else 300, 50, rates=(3e-3,), noises=noises, part=1)
     rows, test = jaxae.load("digits", "train"), jaxae.load("digits", "test")
     sizes = f"digits, {len(rows['x'])} / {len(test['x'])} rows"
     return outcome(plan, rows, test, 0.2, range(1, 2 if quick else 6), sizes)
@@ -132,5 +133,8 @@ def _words(options: Mapping[str, Any]) -> str:
 
 ROWS = (
     Row("digits-conv", "Convolutional against dense, digits, 8 codes", digits),
+    Row(
+        "digits-conv-32", "Convolutional against dense, digits, 32 codes", partial(digits, codes=32)
+    ),
     Row("mnist-conv", "Convolutional against dense, MNIST, 32 codes", mnist),
 )
