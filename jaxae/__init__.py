@@ -36,8 +36,8 @@ from jaxae.deploy.cell_surprise import cell_scores as cell_scores
 from jaxae.deploy.cell_surprise import error_scales as error_scales
 from jaxae.deploy.cell_surprise import expected_cells as expected_cells
 from jaxae.deploy.cell_surprise import name_cells as name_cells
-from jaxae.deploy.compression import compress as compress
-from jaxae.deploy.compression import decompress as decompress
+from jaxae.deploy.coding.compression import compress as compress
+from jaxae.deploy.coding.compression import decompress as decompress
 from jaxae.deploy.densities import code_density_scores as code_density_scores
 from jaxae.deploy.densities import fit_code_density as fit_code_density
 from jaxae.deploy.imputing import impute as impute
@@ -67,7 +67,6 @@ from jaxae.models.column_likelihoods import per_column as per_column
 from jaxae.models.composition import autoencoder as autoencoder
 from jaxae.models.conditioning import conditional as conditional
 from jaxae.models.conditioning import conditional_vae as conditional_vae
-from jaxae.models.convnets import convolutional as convolutional
 from jaxae.models.dictionaries import dictionary as dictionary
 from jaxae.models.jacobians import explain as explain
 from jaxae.models.jacobians import mean_squared_jacobian_norm as mean_squared_jacobian_norm
@@ -75,12 +74,13 @@ from jaxae.models.jacobians import squared_jacobian_norm as squared_jacobian_nor
 from jaxae.models.networks import MLP as MLP
 from jaxae.models.networks import atoms as atoms
 from jaxae.models.networks import mlp as mlp
+from jaxae.models.networks.convnets import convolutional as convolutional
+from jaxae.models.networks.recurrent_pairs import recurrent as recurrent
 from jaxae.models.ratings import auto_rec as auto_rec
 from jaxae.models.ratings import balanced as balanced
 from jaxae.models.ratings import mult_dae as mult_dae
 from jaxae.models.ratings import mult_vae as mult_vae
 from jaxae.models.ratings import unit_length as unit_length
-from jaxae.models.recurrent_pairs import recurrent as recurrent
 from jaxae.models.sparse_variants import batch_top_k as batch_top_k
 from jaxae.models.sparse_variants import gated as gated
 from jaxae.models.sparse_variants import jump_relu as jump_relu

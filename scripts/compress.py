@@ -27,9 +27,9 @@ from evaluate import Trained, load_run
 from jaxae import evaluation
 from jaxae.base import as_float
 from jaxae.data.files import SUFFIXES
-from jaxae.deploy import compression
-from jaxae.deploy.containers import library
-from jaxae.deploy.general import general_rates
+from jaxae.deploy.coding import compression
+from jaxae.deploy.coding.containers import library
+from jaxae.deploy.coding.general import general_rates
 from jaxae.training.folders import read_config
 from options import call
 from reports import Table

@@ -15,7 +15,7 @@ from jaxae.base import Array, Batch, Params, as_float, num_examples, where_obser
 from jaxae.evaluation.drawing import panels, show, show_inputs, tile
 from jaxae.evaluation.plots import filters
 from jaxae.evaluation.sparse_plots import top_inputs
-from jaxae.models.convolutions import Convolutions
+from jaxae.models.networks.convolutions import Convolutions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def feature_maps(encoder: Convolutions, params: Params, batch: Batch) -> list[Ar
         batch: with "x", and what else the model takes.
 
     >>> import jax
-    >>> from jaxae.models.convnets import convolutional
+    >>> from jaxae.models.networks.convnets import convolutional
     >>> encoder, _ = convolutional((8, 8, 1), 3, hidden_dims=(2, 4))
     >>> batch = {"x": np.ones((5, 8, 8, 1), np.float32)}
     >>> params = encoder.init(jax.random.key(0), batch["x"])["params"]
@@ -123,7 +123,7 @@ def receptive_field(
 ) -> tuple[tuple[int, int], ...]:
     """Where a unit looks: first and last entry of the input along each axis, padding counted.
 
-    >>> from jaxae.models.convnets import convolutional
+    >>> from jaxae.models.networks.convnets import convolutional
     >>> encoder, _ = convolutional((28, 28, 1), 10, hidden_dims=(8, 8))
     >>> receptive_field(encoder, 0, (0, 3)), receptive_field(encoder, 1, (3, 3))
     (((0, 2), (6, 8)), ((12, 18), (12, 18)))

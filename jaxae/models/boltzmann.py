@@ -20,9 +20,9 @@ from jaxae.base import (
     check_range,
     where_observed,
 )
-from jaxae.models.activations import softplus
 from jaxae.models.likelihoods import Likelihood, bernoulli, gaussian
 from jaxae.models.networks import Shape
+from jaxae.models.networks.activations import softplus
 from jaxae.models.variants import deep
 
 Units = Literal["bernoulli", "gaussian"]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Array, Key, check_range, is_traced
-from jaxae.models.activations import softplus
 from jaxae.models.likelihoods import Likelihood, gaussian
+from jaxae.models.networks.activations import softplus
 
 
 class ColumnScales(nn.Module):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Array, Key, check_range, is_traced
-from jaxae.models.activations import softplus
+from jaxae.models.networks.activations import softplus
 
 
 def _no_masses(out: Any) -> Array:

@@ -22,7 +22,7 @@ def tokens(model: Autoencoder, num_tokens: int) -> Autoencoder:
         num_tokens: how many tokens there are.
 
     >>> import jaxae
-    >>> from jaxae.models.recurrent_pairs import recurrent
+    >>> from jaxae.models.networks.recurrent_pairs import recurrent
     >>> parts = {"networks": recurrent, "likelihood": jaxae.likelihoods.categorical()}
     >>> model = tokens(jaxae.vae((7, 5), 3, hidden_dims=(8,), **parts), 5)
     >>> batch = {"x": np.array([[1, 4, 0, 2]]), "mask": np.array([[1, 1, 1, 0]])}

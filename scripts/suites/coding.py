@@ -10,8 +10,8 @@ import numpy as np
 import jaxae
 from jaxae import evaluation
 from jaxae.base import Autoencoder, Params
-from jaxae.deploy import compression
-from jaxae.deploy.general import general_rates
+from jaxae.deploy.coding import compression
+from jaxae.deploy.coding.general import general_rates
 from suites.generative import BATCH, EPOCHS, NET, PIXELS, SHAPE, binary_test, fitted
 from suites.rows import Outcome, Row
 

@@ -12,7 +12,7 @@ import optax
 import jaxae
 from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Params
-from jaxae.models.convnets import convolutional
+from jaxae.models.networks.convnets import convolutional
 from suites.rows import Outcome, Row
 from suites.training import choose, train
 

@@ -28,7 +28,7 @@ def recurrent_epoch(size: str) -> Callable[[], Any]:
     import optax
 
     import jaxae
-    from jaxae.models.recurrent_pairs import recurrent
+    from jaxae.models.networks.recurrent_pairs import recurrent
 
     time, channels, units = SIZES[size]
     model = jaxae.deep((time, channels), CODES, networks=recurrent, hidden_dims=(units,))

@@ -16,7 +16,7 @@ from jaxae import evaluation
 from jaxae.base import Autoencoder, Batch, Params
 from jaxae.data.sequences import step_mask
 from jaxae.data.synthetic_sequences import hailstone, hailstone_starts, unrelated
-from jaxae.models.recurrent_pairs import recurrent
+from jaxae.models.networks.recurrent_pairs import recurrent
 from jaxae.models.token_models import tokens
 from suites.rows import Outcome, Row
 from suites.sequence_workers import BATCH, CODES, SIZES

@@ -115,7 +115,7 @@ def test_a_training_over_buckets_compiles_once_a_shape():
 
 
 def _sums(shape, latent_dim, *, hidden_dims, outputs, latent_outputs):
-    from jaxae.models.recurrent_pairs import recurrent
+    from jaxae.models.networks.recurrent_pairs import recurrent
 
     return recurrent(shape, latent_dim, hidden_dims=(2,))
 

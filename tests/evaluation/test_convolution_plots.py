@@ -11,7 +11,7 @@ from jaxae.evaluation.convolution_plots import (
     receptive_field,
     top_patches,
 )
-from jaxae.models.convnets import convolutional
+from jaxae.models.networks.convnets import convolutional
 
 RNG = np.random.default_rng(0)
 SHAPE = (9, 8, 1)

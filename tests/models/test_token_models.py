@@ -6,7 +6,7 @@ import pytest
 
 import jaxae
 from jaxae import evaluation
-from jaxae.models.recurrent_pairs import recurrent
+from jaxae.models.networks.recurrent_pairs import recurrent
 from jaxae.models.token_models import one_hot, tokens
 
 KEY = jax.random.key(0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxae.deploy import levels
-from jaxae.deploy.containers import library
+from jaxae.deploy.coding import levels
+from jaxae.deploy.coding.containers import library
 
 pytest.importorskip("constriction")
 

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxae.base import Array, where_observed
-from jaxae.models import adjoint
-from jaxae.models.activations import Activation, Initializer, activation, initializer
-from jaxae.models.adjoint import Layout, Sizes, Step, Window
+from jaxae.models.networks import adjoint
+from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.adjoint import Layout, Sizes, Step, Window
 
 GROUPS = 8
 """The most groups of channels that "group" forms."""

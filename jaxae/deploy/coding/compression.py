@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxae.base import Autoencoder, Latent, Params, check_range
-from jaxae.deploy import bits_back, containers, evaluating, quantised_codes
-from jaxae.deploy.checking import Shape, check_probe, digest, doubled, hash_of, shapes_of
-from jaxae.deploy.containers import Container, CorruptFileError, library
-from jaxae.deploy.general import general_rates as general_rates
+from jaxae.deploy.coding import bits_back, containers, evaluating, quantised_codes
+from jaxae.deploy.coding.checking import Shape, check_probe, digest, doubled, hash_of, shapes_of
+from jaxae.deploy.coding.containers import Container, CorruptFileError, library
+from jaxae.deploy.coding.general import general_rates as general_rates
 
 
 def compress(

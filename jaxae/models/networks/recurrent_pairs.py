@@ -7,11 +7,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxae.models import activations as names
-from jaxae.models.activations import Activation
-from jaxae.models.networks import Networks, Shape, example_shape
-from jaxae.models.recurrent_cells import CELLS
-from jaxae.models.recurrent_networks import RecurrentDecoder, RecurrentEncoder
+from jaxae.models.networks import activations as names
+from jaxae.models.networks.activations import Activation
+from jaxae.models.networks.perceptrons import Networks, Shape, example_shape
+from jaxae.models.networks.recurrent_cells import CELLS
+from jaxae.models.networks.recurrent_networks import RecurrentDecoder, RecurrentEncoder
 
 
 def recurrent(

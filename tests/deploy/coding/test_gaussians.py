@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxae.deploy import gaussians
-from jaxae.deploy.containers import library
+from jaxae.deploy.coding import gaussians
+from jaxae.deploy.coding.containers import library
 
 pytest.importorskip("constriction")
 

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Latent, Params
-from jaxae.deploy.containers import Parts
-from jaxae.deploy.gaussians import BITS, MEAN
-from jaxae.deploy.gaussians import OCTAVE as OCTAVE_OF_Z
-from jaxae.deploy.levels import LOCATIONS, OCTAVE, PLACE, SCALES, precision
+from jaxae.deploy.coding.containers import Parts
+from jaxae.deploy.coding.gaussians import BITS, MEAN
+from jaxae.deploy.coding.gaussians import OCTAVE as OCTAVE_OF_Z
+from jaxae.deploy.coding.levels import LOCATIONS, OCTAVE, PLACE, SCALES, precision
 
 MARGIN = 1e-6
 """Of a step: values closer to a rounding boundary are escaped; noise must be 16 times less."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxae.deploy import quantised_codes
+from jaxae.deploy.coding import quantised_codes
 
 pytest.importorskip("constriction")
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit
 
 import jaxae
-from jaxae.models.recurrent_pairs import recurrent
+from jaxae.models.networks.recurrent_pairs import recurrent
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxae.deploy.containers import DIFFERS, CorruptFileError, library
+from jaxae.deploy.coding.containers import DIFFERS, CorruptFileError, library
 
 BITS = 10
 """The grid of z is 2^-10 wide."""

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from jaxae.models.activations import Activation, Initializer, activation, initializer
-from jaxae.models.adjoint import Layout, Sizes, Step, Window
-from jaxae.models.convolutions import Convolutions, Deconvolutions
-from jaxae.models.networks import Networks, Shape, example_shape
+from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.adjoint import Layout, Sizes, Step, Window
+from jaxae.models.networks.convolutions import Convolutions, Deconvolutions
+from jaxae.models.networks.perceptrons import Networks, Shape, example_shape
 
 Each = int | Sequence[int | Sequence[int]]
 """One integer, or one for each layer; for a layer an integer or one for each axis."""

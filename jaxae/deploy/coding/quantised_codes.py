@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from jaxae.base import Autoencoder, Params, check_range, map_batches
-from jaxae.deploy import containers
-from jaxae.deploy.checking import Shape, check_probe, digest, doubled, hash_of, shapes_of
-from jaxae.deploy.containers import Container, library
+from jaxae.deploy.coding import containers
+from jaxae.deploy.coding.checking import Shape, check_probe, digest, doubled, hash_of, shapes_of
+from jaxae.deploy.coding.containers import Container, library
 
 
 def compress(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import jaxae
-from jaxae.models.convnets import convolutional
+from jaxae.models.networks.convnets import convolutional
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(3)

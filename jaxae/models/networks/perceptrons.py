@@ -1,4 +1,4 @@
-"""Encoders and decoders: Linen modules, and the builders of matching pairs.
+"""Dense networks, and what a pair of networks is.
 
 An encoder is called as `encoder(x)` and a decoder as `decoder(z)`; where a batch has
 a `mask` or a `context`, the encoder is given them as keyword arguments and the decoder
@@ -14,9 +14,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxae.base import Array, Params, where_observed
-from jaxae.models.activations import ACTIVATIONS as ACTIVATIONS
-from jaxae.models.activations import INITIALIZERS as INITIALIZERS
-from jaxae.models.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.activations import ACTIVATIONS as ACTIVATIONS
+from jaxae.models.networks.activations import INITIALIZERS as INITIALIZERS
+from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
 
 Shape = int | Sequence[int]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxae.models.activations import elu, softplus
+from jaxae.models.networks.activations import elu, softplus
 
 
 def test_softplus_is_the_logarithm_of_one_plus_exp_without_overflow(x64):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxae.deploy import gaussians, levels
-from jaxae.deploy.containers import DIFFERS, CorruptFileError, Rounding, library
-from jaxae.deploy.evaluating import Networks
+from jaxae.deploy.coding import gaussians, levels
+from jaxae.deploy.coding.containers import DIFFERS, CorruptFileError, Rounding, library
+from jaxae.deploy.coding.evaluating import Networks
 
 SEED = 0
 """Of the random bits that the first row's codes are popped from."""

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxae.base import Array, Batch
-from jaxae.models.activations import Activation, Initializer, activation, initializer
-from jaxae.models.recurrent_cells import (
+from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.recurrent_cells import (
     CELLS,
     Carry,
     Recurrence,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Array
-from jaxae.models.correlating import Places, Sizes, correlate, spread
+from jaxae.models.networks.correlating import Places, Sizes, correlate, spread
 
 
 class Window(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxae.deploy.general import general_rates
+from jaxae.deploy.coding.general import general_rates
 
 
 def test_general_rates_are_those_of_files_that_hold_the_data():

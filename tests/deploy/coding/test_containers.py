@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae.deploy import containers
-from jaxae.deploy.containers import Container, CorruptFileError, Rounding
+from jaxae.deploy.coding import containers
+from jaxae.deploy.coding.containers import Container, CorruptFileError, Rounding
 
 SMALL = Container("bits-back", bytes(range(32)), (3, 4, 5), 2, {"probe": [0.5]}, b"ab", b"payload")
 

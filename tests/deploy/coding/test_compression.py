@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jaxae
-from jaxae.deploy import compression, containers
-from jaxae.deploy.containers import CorruptFileError
+from jaxae.deploy.coding import compression, containers
+from jaxae.deploy.coding.containers import CorruptFileError
 
 pytest.importorskip("constriction")
 
@@ -56,7 +56,7 @@ import os, pickle, sys
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 import numpy as np
 import jaxae
-from jaxae.deploy import compression
+from jaxae.deploy.coding import compression
 model = {BUILD}
 params = pickle.load(open("params", "rb"))
 x = compression.decompress(model, params, open("file", "rb").read(), batch_size=9)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxae.base import Array, where_observed
-from jaxae.models.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
 
 Carry = tuple[Array, ...]
 """What passes from step to step, `(batch, features)` each; the first is the layer's output."""

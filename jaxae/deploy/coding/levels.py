@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxae.deploy.containers import library
+from jaxae.deploy.coding.containers import library
 
 PLACE = 32
 """Locations are rounded to 1/32 of a level."""

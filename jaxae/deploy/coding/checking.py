@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Params
-from jaxae.deploy import containers
-from jaxae.deploy.containers import Container, CorruptFileError
+from jaxae.deploy.coding import containers
+from jaxae.deploy.coding.containers import Container, CorruptFileError
 
 Shape = tuple[int, ...]
 

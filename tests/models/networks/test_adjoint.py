@@ -7,7 +7,7 @@ import pytest
 import torch
 from jax.test_util import check_grads
 
-from jaxae.models.adjoint import Window, convolve, convolve_back, pool, unpool
+from jaxae.models.networks.adjoint import Window, convolve, convolve_back, pool, unpool
 
 RNG = np.random.default_rng(3)
 CASES = {

@@ -7,8 +7,8 @@ import pytest
 from scipy import special, stats
 
 from jaxae.base import Latent
-from jaxae.deploy import bits_back, evaluating
-from jaxae.deploy.containers import CorruptFileError
+from jaxae.deploy.coding import bits_back, evaluating
+from jaxae.deploy.coding.containers import CorruptFileError
 
 pytest.importorskip("constriction")
 

@@ -1,0 +1,1 @@
+"""Coding without loss: bits back, entropy coders of discrete levels, containers."""
