@@ -17,7 +17,7 @@ from jaxae.models.selecting import chosen, keep_largest
 class TopK(Deterministic):
     """The k largest entries of an example, where positive; the others are 0 (Gao et al., 2024).
 
-    Of equal entries the first are kept, never more than k.
+    Of equal entries the first are kept, never more than k; of maps k at each place.
 
     Attributes:
         k: at most the number of entries; may be traced, which sorts all of them.
@@ -33,6 +33,8 @@ class TopK(Deterministic):
 
 class KSparse(Deterministic):
     """The k largest entries of an example as they are (Makhzani & Frey, 2014).
+
+    Of maps, k at each place.
 
     Attributes:
         k: the number to keep, at last; this, start_k and alpha may be traced.
@@ -90,7 +92,7 @@ class BatchTopK(Deterministic):
         z = keep_largest(positive.reshape(-1), self.k * h.shape[0]).reshape(h.shape)
         least = jnp.min(jnp.where(z > 0, z, jnp.inf))
         running_mean(self, "threshold", jnp.where(jnp.isfinite(least), least, 0), self.decay)
-        report(self, "l0", jnp.mean(jnp.sum(z > 0, axis=-1).astype(z.dtype)))
+        report(self, "l0", jnp.sum(z > 0).astype(z.dtype) / h.shape[0])
         return z
 
 
@@ -160,7 +162,7 @@ class JumpReLU(Deterministic):
         start = nn.initializers.constant(jnp.log(self.threshold))
         threshold = jnp.exp(self.param("log_threshold", start, h.shape[-1:])).astype(h.dtype)
         active = _step(h, threshold, self.bandwidth)
-        l0 = jnp.sum(active, axis=-1)
+        l0 = jnp.sum(active, axis=range(1, h.ndim))
         if train:
             report(self, "l0", jnp.mean(l0))
         return _jump(h, threshold, self.bandwidth), self.sparsity_weight * l0

@@ -108,13 +108,13 @@ class Binary(nn.Module):
         kl = (
             p * jax.nn.log_sigmoid(h) + (1 - p) * jax.nn.log_sigmoid(-h) + np.log(2).astype(h.dtype)
         )
-        return z, jnp.sum(kl, axis=-1)
+        return z, jnp.sum(kl, axis=range(1, h.ndim))
 
     def draw(self, h: Array) -> tuple[Array, Array]:
         """Bits of each row, and log q(z | h) - log p(z)."""
         z = jax.random.bernoulli(self.make_rng("code"), jax.nn.sigmoid(h)).astype(h.dtype)
         log_q = jnp.where(z > 0, jax.nn.log_sigmoid(h), jax.nn.log_sigmoid(-h))
-        return z, jnp.sum(log_q + np.log(2).astype(h.dtype), axis=-1)
+        return z, jnp.sum(log_q + np.log(2).astype(h.dtype), axis=range(1, h.ndim))
 
     def posterior(self, h: Array) -> tuple[Array, Array]:
         """Raises `ValueError`: bits are not Gaussian."""
