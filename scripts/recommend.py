@@ -66,13 +66,15 @@ class Recommend(RunOptions):
     """Whether a row that the model sees is an item's ratings or a user's."""
     latent_dim: int = 100
     """Width of the code."""
-    l2: float = 0.03
+    activation: Literal["tanh", "sigmoid"] = "tanh"
+    """Of the code; the published model has sigmoids, which want a fourth of the l2."""
+    l2: float = 0.13
     """Weight of half the squared norm of all kernels."""
     noise_level: float = 0.4
     """Share of the known ratings that is hidden from the encoder in training."""
     count: bool = True
     """Tell the encoder which ratings are known, and balance rows of few and of many."""
-    epochs: int = 45
+    epochs: int = 20
     """Passes over the rows."""
     batch_size: int = 32
     """Rows in a step, at most all."""
@@ -146,6 +148,7 @@ def _fit(
     batch_size = min(config.batch_size, examples)
     steps = config.epochs * (examples // batch_size)
     options: dict[str, Any] = {"l2": config.l2, "noise_level": config.noise_level}
+    options["activation"] = config.activation
     if config.count:
         options |= {"see_mask": True, "networks": balanced(known.size / examples)}
     model = auto_rec(rows.matrix.shape[1], config.latent_dim, **options)

@@ -30,6 +30,7 @@ def auto_rec(
     what is expected. Beyond the paper the encoder may be told which entries are observed, by
     `see_mask=True`, some of these are hidden from it in training, so that it learns to predict
     what it is not given, and `networks=balanced(typical)` suits rows of few and many ratings.
+    With `activation="tanh"` and an l2 about three times as large it may do better.
 
     Args:
         shape: of a row, the number of columns.
