@@ -29,14 +29,14 @@ def render(records: Sequence[dict[str, Any]]) -> str:
 def _summary(records: Sequence[dict[str, Any]]) -> str:
     marks = {True: "met", False: "**missed**", None: "not judged"}
     lines = ["| row | bar | |", "|---|---|---|"]
-    lines += [f"| {r['title']} | {r['bar'] or '-'} | {marks[r['holds']]} |" for r in records]
+    lines += [_line(r["title"], r["bar"] or "-", marks[r["holds"]]) for r in records]
     return "\n".join(lines)
 
 
 def _section(record: dict[str, Any]) -> str:
     """A row: its figures, and how they came about."""
     figures = [
-        f"| {name} | {_figure(values, record['spread'])} | {len(values)} |"
+        _line(name, _figure(values, record["spread"]), str(len(values)))
         for name, values in record["measured"].items()
     ]
     first = ", ".join(f"{name} {s:.1f} s" for name, s in record["compile_seconds"].items())
@@ -58,6 +58,11 @@ def _section(record: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _line(*cells: str) -> str:
+    """A line of a table, in which bars within cells are no ends of cells."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _figure(values: Sequence[float], spread: str) -> str:

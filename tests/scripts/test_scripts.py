@@ -166,7 +166,7 @@ def test_the_page_of_benchmarks_says_what_was_measured_and_what_was_missed():
         "name": "row",
         "title": "A row",
         "spread": "seeds",
-        "measured": {"error": [1.0, 2.0, 3.0], "one": [4.0]},
+        "measured": {"error": [1.0, 2.0, 3.0], "one |z|": [4.0]},
         "reference": "published 1.5",
         "bar": "at most 1",
         "holds": False,
@@ -182,6 +182,7 @@ def test_the_page_of_benchmarks_says_what_was_measured_and_what_was_missed():
     page = tables.render([record, {**record, "spread": "pairs", "holds": True, "title": "Timed"}])
     assert "| error | 2 ± 2.5 | 3 |" in page
     assert "| error | 2 [1.5, 2.5] | 3 |" in page
+    assert r"| one \|z\| | 4 | 1 |" in page  # bars within a cell do not end it
     assert "| A row | at most 1 | **missed** |" in page
     assert "| Timed | at most 1 | met |" in page
     assert all(word in page for word in ("published 1.5", "abc1234", "some data", "1.2 s"))
