@@ -37,7 +37,7 @@ def test_of_every_variant_observed_entries_alone_count_and_features_sum_to_the_s
     mask = np.random.default_rng(1).random(shape[:2]) < 0.7
     wide = np.broadcast_to(mask.reshape(*shape[:2], *[1] * (len(shape) - 2)), shape)
     junk = {"x": np.where(wide, data["x"], np.nan), "mask": mask}
-    x_hat = model.decode(params, model.encode(params, junk))
+    x_hat = model.decode(params, model.encode(params, junk), model.context(junk))
     expected = (np.square(np.float64(data["x"]) - x_hat) * wide).reshape(len(mask), -1).sum(1)
     expected /= np.maximum(wide.reshape(len(mask), -1).sum(1), 1)
     found, each = score(params, KEY, junk), features(params, junk)
