@@ -93,3 +93,13 @@ def initializer(name: str | Initializer | None, activation: str | Activation) ->
     if name not in INITIALIZERS:
         raise ValueError(f"kernel_init is a function or one of {INITIALIZERS}; got {name!r}.")
     return getattr(jax.nn.initializers, name)()
+
+
+def check_names(
+    hidden: str | Activation,
+    latent: str | Activation,
+    output: str | Activation,
+    kernel_init: str | Initializer | None,
+) -> None:
+    """Raises `ValueError` unless a net's activations and its initialiser are known."""
+    activation(hidden), activation(latent), activation(output), initializer(kernel_init, hidden)

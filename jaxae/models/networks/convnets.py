@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.activations import Activation, Initializer, check_names
 from jaxae.models.networks.adjoint import Layout, Sizes, Step, Window
 from jaxae.models.networks.convolutions import Convolutions, Deconvolutions
-from jaxae.models.networks.perceptrons import Networks, Shape, example_shape
+from jaxae.models.networks.perceptrons import Networks, Shape, check_single, example_shape
 
 Each = int | Sequence[int | Sequence[int]]
 """One integer, or one for each layer; for a layer an integer or one for each axis."""
@@ -93,7 +93,7 @@ def convolutional(
     if latent_activation is None:
         plain = hidden or latent_outputs > 1
         latent_activation = "identity" if plain else activation
-    _check_names(activation, latent_activation, output_activation, kernel_init)
+    check_names(activation, latent_activation, output_activation, kernel_init)
     _check_choice("normalisation", normalisation, NORMALISATIONS)
     _check_choice("pooling", pooling, POOLINGS)
     _check_kind(hidden, dense, latent_outputs, maps, decoder, outputs)
@@ -176,15 +176,6 @@ def _for_layers(name: str, given: Each, layers: int, axes: int) -> list[Sizes]:
     return [tuple(int(n) for n in sizes) for sizes in found]
 
 
-def _check_names(
-    hidden: str | Activation,
-    latent: str | Activation,
-    output: str | Activation,
-    kernel_init: str | Initializer | None,
-) -> None:
-    activation(hidden), activation(latent), activation(output), initializer(kernel_init, hidden)
-
-
 def _check_choice(name: str, given: str | None, choices: tuple[str | None, ...]) -> None:
     if given not in choices:
         raise ValueError(f"{name} is one of {choices}; got {given!r}.")
@@ -207,9 +198,5 @@ def _check_kind(
             "A code that needs several numbers for each entry, such as that of a VAE, is a vector; "
             "take maps=False."
         )
-    if decoder == "tied" and (outputs != 1 or latent_outputs != 1):
-        raise ValueError(
-            "A tied decoder gives one number for each entry, and takes one for each of the "
-            f"code; this likelihood needs {outputs}, this code {latent_outputs}. Take "
-            "decoder='mirrored'."
-        )
+    if decoder == "tied":
+        check_single(outputs, latent_outputs)

@@ -16,7 +16,13 @@ import jax.numpy as jnp
 from jaxae.base import Array, Params, where_observed
 from jaxae.models.networks.activations import ACTIVATIONS as ACTIVATIONS
 from jaxae.models.networks.activations import INITIALIZERS as INITIALIZERS
-from jaxae.models.networks.activations import Activation, Initializer, activation, initializer
+from jaxae.models.networks.activations import (
+    Activation,
+    Initializer,
+    activation,
+    check_names,
+    initializer,
+)
 
 Shape = int | Sequence[int]
 
@@ -169,7 +175,7 @@ def mlp(
         raise ValueError(f"hidden_dims and latent_dim are positive integers; got {widths}.")
     if latent_activation is None:
         latent_activation = "identity" if hidden_dims or latent_outputs > 1 else activation
-    _check_names(activation, latent_activation, output_activation, options.get("kernel_init"))
+    check_names(activation, latent_activation, output_activation, options.get("kernel_init"))
     read = (*hidden_dims, latent_dim * latent_outputs)
     encoder = MLP(
         read, activation=activation, final=latent_activation, see_mask=see_mask, **options
@@ -177,12 +183,7 @@ def mlp(
     if decoder == "tied":
         if see_mask:
             raise ValueError("A tied decoder has no use for the mask's kernel; leave out see_mask.")
-        if outputs != 1 or latent_outputs != 1:
-            raise ValueError(
-                "A tied decoder gives one number for each entry, and takes one for each of the "
-                f"code; this likelihood needs {outputs}, this code {latent_outputs}. Take "
-                "decoder='mirrored'."
-            )
+        check_single(outputs, latent_outputs)
         return Networks(encoder, TransposedMLP(encoder, shape, output_activation))
     if decoder != "mirrored":
         raise ValueError(f"decoder is 'mirrored' or 'tied'; got {decoder!r}.")
@@ -219,10 +220,11 @@ def example_shape(shape: Shape) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
-def _check_names(
-    hidden: str | Activation,
-    latent: str | Activation,
-    output: str | Activation,
-    kernel_init: str | Initializer | None,
-) -> None:
-    activation(hidden), activation(latent), activation(output), initializer(kernel_init, hidden)
+def check_single(outputs: int, latent_outputs: int) -> None:
+    """Raises `ValueError` unless a tied decoder does: one number for each entry, in and out."""
+    if outputs != 1 or latent_outputs != 1:
+        raise ValueError(
+            "A tied decoder gives one number for each entry, and takes one for each of the "
+            f"code; this likelihood needs {outputs}, this code {latent_outputs}. Take "
+            "decoder='mirrored'."
+        )

@@ -72,16 +72,15 @@ def recurrent(
             positive integers, unknown names, a tied decoder, or a feedback of another width.
     """
     time, channels = _checked(shape, latent_dim, hidden_dims, cell, decoder)
-    names.initializer(options.get("kernel_init"), activation)
-    for name in (activation, latent_activation or "identity", output_activation):
-        names.activation(name)
+    final = latent_activation or "identity"
+    names.check_names(activation, final, output_activation, options.get("kernel_init"))
     how: Any = {"cell": cell, "activation": activation, **options}
     encoder = RecurrentEncoder(
         latent_dim * latent_outputs,
         tuple(hidden_dims),
         channels,
         bidirectional=bidirectional,
-        final=latent_activation or "identity",
+        final=final,
         **how,
     )
     writer = RecurrentDecoder(
