@@ -27,6 +27,23 @@ def draw(config: Variant, params: Params, test: Batch) -> dict[str, Any]:
     return {}
 
 
+def first_kernels(params: Params, shape: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+    """The first layers' kernels of all members of a sweep, and the shape of what they look at.
+
+    Returns:
+        `(members, d, units)` and the input's shape, or of convolutions that of a kernel; None
+        in the kernels' place where they are no images or vectors.
+    """
+    kernels = params["encoder"]["layer_0"].get("kernel")
+    if kernels is None or kernels.ndim == 3:
+        return kernels, shape
+    *size, _, units = kernels.shape[1:]
+    if len(size) != 2 or shape[-1] not in (1, 3):
+        return None, shape
+    seen = kernels[:, :, :, : shape[-1]]  # further channels are those of a mask
+    return seen.reshape(len(kernels), -1, units), (*size, shape[-1])
+
+
 def _convolutional(config: Any, params: Params, test: Batch) -> dict[str, Any]:
     """Filters of the first layer, maps of each, and the parts of inputs that excite it most."""
     shape = test["x"].shape[1:]

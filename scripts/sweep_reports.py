@@ -18,6 +18,7 @@ from jaxae.evaluation.arrays import subsample
 from jaxae.training import checkpoints
 from jaxae.training.folders import open_folder, read_rows, write_text
 from jaxae.training.points import Points
+from network_figures import first_kernels
 from options import Variant
 from reports import DPI, Splits
 from reports import report as report_run
@@ -70,9 +71,9 @@ def report(folder: Path, config: Any, swept: Swept, splits: Splits) -> str:
         names = list(METRICS if labelled else METRICS[:1])
         raise ValueError(f"select is one of {names} for these data; got {select!r}.")
     best, table = compare(folder, axes_of(config), swept.points, members, select)
-    kernels = swept.result.best["encoder"]["layer_0"]["kernel"]
+    kernels, seen = first_kernels(swept.result.best, splits.test["x"].shape[1:])
     drawn = {f"test {n}": n for n in METRICS if n in members[0]}
-    draw_axes(folder, axes_of(config), members, drawn, kernels, splits.test["x"].shape[1:])
+    draw_axes(folder, axes_of(config), members, drawn, kernels, seen)
     _curves(swept, members).savefig(folder / "figures" / "curves.png", dpi=DPI)
     wanted = range(len(members)) if -1 in config.export else config.export
     texts = {i: export(folder, swept, i, splits) for i in sorted({best, *wanted})}
@@ -207,15 +208,15 @@ def _mean(values: list[float]) -> str | None:
 def draw_axes(
     folder: Path, axes: Axes, members: Table, names: dict[str, str], kernels: Any, shape: Any
 ) -> None:
-    """Metrics against each axis, and the first layer's filters by its values.
+    """Metrics against each axis, and the first layer's filters, if any, by its values.
 
     Args:
         folder: of the run.
         axes: what was swept.
         members: their metrics.
         names: which of these are drawn, by their labels.
-        kernels: `(members, d, units)`, and more rows for a context, which are not drawn.
-        shape: of an input.
+        kernels: of `first_kernels`, and more rows for a context, which are not drawn.
+        shape: of what they look at.
     """
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
@@ -224,6 +225,8 @@ def draw_axes(
         y = {label: [m[name] for m in good] for label, name in names.items()}
         figure = evaluation.response([m[axis] for m in good], y, xlabel=axis)
         figure.savefig(figures / f"{axis}.png", dpi=DPI)
+        if kernels is None:
+            continue
         levels = sorted({m[axis] for m in good})
         some = [levels[j] for j in np.unique(np.linspace(0, len(levels) - 1, LINES).astype(int))]
         first = {level: next(m["member"] for m in good if m[axis] == level) for level in some}

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
 import configs
 import evaluate
+import sweep
+import sweep_reports
 import train
+from sweep_configs import SWEPT
 
 TINY = {"data": "digits.npz", "epochs": 2, "latent_dim": 3, "batch_size": 40}
 
@@ -83,6 +87,22 @@ def test_a_folder_of_colour_images_of_mixed_size_trains_when_asked_to_resize(cap
     assert (folder / "figures" / "filters.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="--image-size is for a folder"):
         train.train(configs.Deep(image_size=(9, 6), **TINY))
+
+
+@pytest.mark.parametrize(
+    ("networks", "figures"),
+    [("convolutional", {"filters_noise_level"}), ("recurrent", set())],
+)
+def test_a_sweep_draws_the_filters_that_there_are(networks, figures, series, monkeypatch):
+    monkeypatch.setattr(sweep_reports, "export", lambda *given: "")
+    data = "digits.npz" if networks == "convolutional" else "series.npz"
+    options = {**TINY, "data": data, "epochs": 1, "hidden_dims": (4,)}
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    given[-1:] = ["--hidden-dims", "4", f"--networks={networks}", "--corruption=gaussian"]
+    args = [*given, "--noise-level", "0", "0.2", "--seeds", "1"]
+    folder = sweep.sweep(tyro.cli(SWEPT["denoising"], args=args))
+    names = {path.stem for path in (folder / "figures").iterdir()}
+    assert names == {"curves", "noise_level"} | figures
 
 
 def test_hidden_dims_and_activation_suit_the_networks_unless_given():
