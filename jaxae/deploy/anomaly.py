@@ -7,7 +7,6 @@ so that rows of which more or less was observed can be compared.
 from collections.abc import Callable
 from typing import Literal, get_args
 
-import jax
 import jax.numpy as jnp
 
 from jaxae.base import (
@@ -19,10 +18,9 @@ from jaxae.base import (
     as_float,
     check_range,
     map_batches,
-    num_examples,
     where_observed,
 )
-from jaxae.evaluation.latent import latent_of, nll
+from jaxae.evaluation.latent import latent_of, nll, with_keys, without_key
 from jaxae.models.boltzmann import Energy, rbm_energy
 
 Kind = Literal["reconstruction", "distortion", "elbo", "nll", "free_energy"]
@@ -124,13 +122,12 @@ def _bound(
 
     def measure(params: Params, key: Key, data: Batch) -> Array:
         def costs(batch: Batch) -> Array:
-            plain = {name: a for name, a in batch.items() if name != "key"}
+            plain = without_key(batch)
             drawn = draw(params, batch["key"][0], plain, samples)
             nats = drawn.distortion + drawn.rate if kind == "elbo" else drawn.distortion
             return jnp.mean(nats, axis=0) / _observed(plain)
 
-        keys = jax.random.split(key, num_examples(data))
-        return map_batches(costs, {**data, "key": keys}, batch_size)
+        return map_batches(costs, with_keys(key, data), batch_size)
 
     return measure
 

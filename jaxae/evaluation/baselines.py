@@ -57,18 +57,10 @@ def pca_baseline(train: Batch, test: Batch, k: int) -> dict[str, Any]:
     0.0
     """
     (x, mask), (x_test, test_mask) = _pair(train, test)
-    n, d = x.shape
-    if not 1 <= k <= min(n, d):
-        raise ValueError(
-            f"k must lie in [1, {min(n, d)}], the lesser of {n} rows and {d} features; got {k}."
-        )
-    from sklearn.decomposition import PCA
-
     mean = column_means(x, mask)
     x, filled = fill(x, mask, mean), fill(x_test, test_mask, mean)
-    pca = PCA(k, svd_solver=pca_solver(n, d), random_state=0)
-    with np.errstate(invalid="ignore"):  # constant data has no variance to explain a share of
-        train_codes = pca.fit_transform(x)
+    pca = fitted_pca(x, k)
+    train_codes = pca.transform(x)
     test_codes = pca.transform(filled)
     errors = _errors(x_test, pca.inverse_transform(test_codes), test_mask)
     return {
@@ -130,6 +122,23 @@ def _pair(train: Batch, test: Batch) -> tuple[Any, Any]:
             f"The rows of train and test must have the same shape; got {shapes[0]} and {shapes[1]}."
         )
     return pair
+
+
+def fitted_pca(x: np.ndarray, k: int) -> Any:
+    """Scikit-learn's PCA of `x`, `(n, d)`, with `k` components.
+
+    Raises:
+        ValueError: `k` is out of range.
+    """
+    n, d = x.shape
+    if not 1 <= k <= min(n, d):
+        raise ValueError(
+            f"k must lie in [1, {min(n, d)}], the lesser of {n} rows and {d} features; got {k}."
+        )
+    from sklearn.decomposition import PCA
+
+    with np.errstate(invalid="ignore"):  # constant data has no variance to explain a share of
+        return PCA(k, svd_solver=pca_solver(n, d), random_state=0).fit(x)
 
 
 def pca_solver(n: int, d: int) -> str:

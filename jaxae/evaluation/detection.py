@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from jaxae.base import Batch
 from jaxae.evaluation.arrays import matrix
-from jaxae.evaluation.baselines import column_means, fill, pca_solver
+from jaxae.evaluation.baselines import column_means, fill, fitted_pca
 
 
 def ranking_metrics(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, float]:
@@ -59,16 +59,7 @@ def pca_scores(train: Batch, test: Batch, k: int) -> np.ndarray:
     [0.0, 2.5]
     """
     x, filled, mask = _filled(train, test)
-    n, d = x.shape
-    if not 1 <= k <= min(n, d):
-        raise ValueError(
-            f"k must lie in [1, {min(n, d)}], the lesser of {n} rows and {d} features; got {k}."
-        )
-    from sklearn.decomposition import PCA
-
-    pca = PCA(k, svd_solver=pca_solver(n, d), random_state=0)
-    with np.errstate(invalid="ignore"):  # constant data has no variance to explain a share of
-        pca.fit(x)
+    pca = fitted_pca(x, k)
     squares = (filled - pca.inverse_transform(pca.transform(filled))) ** 2
     seen = np.ones(squares.shape, bool) if mask is None else mask
     return np.asarray(squares.sum(1, where=seen) / np.maximum(seen.sum(1), 1))

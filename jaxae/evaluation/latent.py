@@ -50,10 +50,10 @@ def elbo(
 
     def measure(params: Params, key: Key, data: Batch) -> Metrics:
         def costs(batch: Batch) -> tuple[Array, Array]:
-            drawn = draw(params, batch["key"][0], _without_key(batch), samples)
+            drawn = draw(params, batch["key"][0], without_key(batch), samples)
             return jnp.mean(drawn.distortion, axis=0), jnp.mean(drawn.rate, axis=0)
 
-        distortion, rate = map(jnp.mean, map_batches(costs, _with_keys(key, data), batch_size))
+        distortion, rate = map(jnp.mean, map_batches(costs, with_keys(key, data), batch_size))
         return {"elbo": -(distortion + rate), "distortion": distortion, "rate": rate}
 
     return measure
@@ -104,7 +104,7 @@ def nll(
         size = -(-samples // turns)
 
         def of_batch(batch: Batch) -> Array:
-            plain = _without_key(batch)
+            plain = without_key(batch)
 
             def turn(total: Array, i: Array) -> tuple[Array, None]:
                 drawn = draw(params, jax.random.fold_in(batch["key"][0], i), plain, size)
@@ -115,7 +115,7 @@ def nll(
             start = jnp.full(plain["x"].shape[0], -jnp.inf)
             return np.log(samples) - jax.lax.scan(turn, start, jnp.arange(turns))[0]
 
-        return map_batches(of_batch, _with_keys(key, data), batch_size)
+        return map_batches(of_batch, with_keys(key, data), batch_size)
 
     return measure
 
@@ -178,9 +178,9 @@ def aggregate_posterior(
 
     def measure(params: Params, key: Key, data: Batch) -> Array:
         def codes(batch: Batch) -> Array:
-            return draw(params, batch["key"][0], _without_key(batch)).z[0]
+            return draw(params, batch["key"][0], without_key(batch)).z[0]
 
-        return map_batches(codes, _with_keys(key, data), batch_size)
+        return map_batches(codes, with_keys(key, data), batch_size)
 
     return measure
 
@@ -200,9 +200,11 @@ def latent_of(model: Autoencoder, random: bool = False) -> Latent:
     return model.latent
 
 
-def _with_keys(key: Key, data: Batch) -> dict[str, Any]:
+def with_keys(key: Key, data: Batch) -> dict[str, Any]:
+    """The data with a key for each row, of which `map_batches` gives each batch its own."""
     return {**data, "key": jax.random.split(key, num_examples(data))}
 
 
-def _without_key(batch: Batch) -> dict[str, Any]:
+def without_key(batch: Batch) -> dict[str, Any]:
+    """The batch as a model is to see it."""
     return {name: a for name, a in batch.items() if name != "key"}

@@ -53,3 +53,16 @@ def test_batch_top_k_reports_the_active_entries_of_an_example():
     h = np.asarray(jaxae.deep(X.shape[1:], 3, **MAPS).encode(params, {"x": X}))
     assert (h > 0).sum() > 30  # so that 5 an example are a choice
     assert model.loss(params, KEY, {"x": X})[1]["l0"] == 5
+
+
+@pytest.mark.parametrize("sizes", [(7,), (3, 4), (2, 3, 2)])
+def test_the_winners_of_maps_of_any_rank_are_one_place_of_a_share_of_the_batch(sizes):
+    h = np.random.default_rng(3).normal(size=(10, *sizes, 3)).astype(np.float32)
+    z, _ = jaxae.codes.WinnerTakeAll(0.4).apply({}, h)
+    expected = np.zeros_like(h)
+    for c in range(3):
+        tops = h[..., c].reshape(10, -1).max(1)
+        for i in np.argsort(-tops)[:4]:
+            place = np.unravel_index(h[i, ..., c].argmax(), sizes)
+            expected[(i, *place, c)] = tops[i]
+    np.testing.assert_array_equal(z, expected)

@@ -100,8 +100,8 @@ class WinnerTakeAll(Deterministic):
     """Each unit keeps its largest entries over the batch (Makhzani & Frey, 2015).
 
     So every unit fires equally often: lifetime sparsity. In use every entry passes. Of
-    feature maps, `(batch, height, width, channels)`, each first keeps its largest entry
-    alone while training: spatial sparsity.
+    feature maps, `(batch, *sizes, channels)`, each first keeps its largest entry alone while
+    training: spatial sparsity.
 
     Attributes:
         fraction: the share of the batch for which a unit fires, in (0, 1].
@@ -113,11 +113,12 @@ class WinnerTakeAll(Deterministic):
         """Keeps the winners of each unit while training."""
         if not train:
             return h
-        strength = h if h.ndim == 2 else jnp.max(h, axis=(1, 2))
-        if h.ndim == 4:
-            maps = jnp.moveaxis(h, 3, 1).reshape(h.shape[0], h.shape[3], -1)
-            maps = keep_largest(maps, 1).reshape(h.shape[0], h.shape[3], *h.shape[1:3])
-            h = jnp.moveaxis(maps, 1, 3)
+        places = range(1, h.ndim - 1)
+        strength = jnp.max(h, axis=places) if places else h
+        if places:
+            rows = jnp.moveaxis(h, -1, 1)
+            maps = keep_largest(rows.reshape(*rows.shape[:2], -1), 1)
+            h = jnp.moveaxis(maps.reshape(rows.shape), 1, -1)
         share = self.fraction * h.shape[0] - 1e-5  # 0.07 * 100 exceeds 7
         kept = jnp.maximum(1, jnp.ceil(share)) if is_traced(share) else max(1, math.ceil(share))
         winners = chosen(strength.T, kept).T
