@@ -59,7 +59,7 @@ def anomaly_scores(
         ValueError: another kind, a number below 1, a model without what the kind needs, or for
             "free_energy" a mask: machines with other units observed have another log Z.
 
-    >>> import jaxae
+    >>> import jax, jaxae
     >>> model, batch = jaxae.vae(6, 2), {"x": jnp.ones((20, 6))}
     >>> params = model.init(jax.random.key(0), batch)
     >>> anomaly_scores(model, "elbo")(params, jax.random.key(1), batch).shape
