@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxae
+from jaxae import data, deploy, evaluation
 from jaxae.models import (
     boltzmann,
     conditioning,
@@ -23,7 +24,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, second, shapes, third, fourth = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, swept = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(first, names)
     assert names["z"].shape == (360, 16)
@@ -31,22 +32,7 @@ def test_the_examples_run_and_leave_what_they_say(tmp_path, monkeypatch, capsys)
     assert (tmp_path / "digits.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("model", "PCA-16", "mean", "raw input"))
-    exec(second, names)
-    assert names["result"].stopped in ("finished", "early")
-    assert (tmp_path / "runs" / "mine" / "metrics.jsonl").exists()
-    capsys.readouterr()
-    exec(shapes, names)
-    assert names["codes"].shape == (32, 4)
-    assert names["holes"].isna().any().any()
-    assert not names["complete"].isna().any().any()
-    assert len(names["suspects"]) == 5
-    assert names["p_values"].shape == (88,)
-    exec(third, names)
-    assert names["digits"].shape == (20, 8, 8, 1)
-    bits = float(re.search(r"bits per dim: ([\d.]+)", capsys.readouterr().out)[1])
-    assert 0.2 < bits < 0.55
-    assert (tmp_path / "between.png").stat().st_size > 1000
-    exec(fourth, names)
+    exec(swept, names)
     losses = np.asarray(names["history"]["loss"])
     assert losses.shape == (6, 5)
     assert (losses[:, -1] < losses[:, 0]).all()
@@ -60,7 +46,7 @@ def test_the_first_example_is_about_twenty_lines():
 
 
 def test_every_variant_is_in_the_table_and_every_name_in_the_table_exists():
-    table = README.split("## Variants")[1].split("| part |")[0]
+    table = README.split("## Variants")[1].split("## Scripts")[0]
     firsts = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", table, re.MULTILINE)
     named = [name for first in firsts for name in re.findall(r"\w+", first)]
     public = [
@@ -77,18 +63,32 @@ def test_every_variant_is_in_the_table_and_every_name_in_the_table_exists():
     assert all(callable(getattr(jaxae, name)) for name in named)
 
 
-def test_every_part_in_the_table_exists():
-    parts = README.split("| part |")[1].split("\n\n")[0]
-    for module, first, others in re.findall(
-        r"`(bounds|codes|corruptions|likelihoods|penalties|priors|sparsity)\.(\w+)`((?:, `\w+`)*)",
-        parts,
-    ):
-        for name in [first, *re.findall(r"`(\w+)`", others)]:
-            assert callable(getattr(getattr(jaxae, module), name)), name
+def test_every_part_that_the_models_name_exists():
+    named = re.findall(
+        r"`(bounds|codes|corruptions|likelihoods|penalties|priors|sparsity)\.(\w+)`"
+        r"(?: \([^)]*\))?((?:,\s+`\w+`(?:\s+\([^)]*\))?)*)",
+        jaxae.models.__doc__,
+    )
+    pairs = [
+        (module, n) for module, first, more in named for n in (first, *re.findall(r"`(\w+)`", more))
+    ]
+    assert len(pairs) > 35
+    for module, name in pairs:
+        assert callable(getattr(getattr(jaxae, module), name)), name
+
+
+def test_whatever_the_guides_name_exists():
+    guides = [README, *(module.__doc__ for module in (data, deploy, evaluation, jaxae.training))]
+    for guide in guides:
+        for name in re.findall(r"`jaxae\.(\w+)[`(]", guide):
+            assert hasattr(jaxae, name), name
+    for module in (data, deploy, evaluation):
+        for name in re.findall(r"`(\w+)`", module.__doc__):
+            assert hasattr(module, name) or hasattr(jaxae, name), name
 
 
 def test_the_options_in_the_table_are_those_of_the_variants():
-    table = README.split("## Variants")[1].split("| part |")[0]
+    table = README.split("## Variants")[1].split("## Scripts")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", table, re.MULTILINE))
     given = {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows.items()}
     revived = {"k", "aux_k", "aux_coefficient", "dead_after"}

@@ -1,4 +1,26 @@
-"""Where batches come from: data sets, files and tables as checked arrays, split and shuffled."""
+"""Where batches come from: data sets, files and tables as checked arrays, split and shuffled.
+
+`load` reads data sets by name, files, folders of images and arrays in memory; `split` holds out
+rows, `labelled_subset` chooses a few labels, `fit_scaler` scales columns. A batch may have a
+"mask" of what is observed: `pad` makes one of sequences of differing length, `bucketed` batches
+of like lengths, `fit_columns` of a table's cells, `load_ratings` of sparse ratings.
+
+What is larger than memory: `open_shards("acts/*.npy")` opens many `.npy` or `.safetensors` files,
+such as a language model's activations, as one array; `batches` shuffles it in bounded memory for
+`jaxae.stream` or `jaxae.over_batches`.
+
+Data of known truth: `synthetic` (sparse superpositions, low-rank Gaussians, shapes of known
+factors), `synthetic_images` (curves, turned digits, random backgrounds), `synthetic_sequences`.
+
+>>> import numpy as np
+>>> waves = [np.sin(np.arange(n) / 3)[:, None] for n in (10, 12)]
+>>> sequences = pad(waves)
+>>> sequences["x"].shape, sequences["mask"].shape
+((2, 12, 1), (2, 12))
+>>> rows, held_out = split(load("digits", "train"), 0.1)
+>>> len(rows["x"]), len(held_out["x"])
+(1293, 144)
+"""
 
 from jaxae.data import synthetic as synthetic
 from jaxae.data import synthetic_images as synthetic_images

@@ -1,4 +1,26 @@
-"""How good a model is: errors, probes, baselines, a summary and figures."""
+"""How good a model is: errors, probes, baselines, a summary, figures; and what it can draw.
+
+`summarize` sets a model beside PCA, the mean and the raw input. Codes with a prior: `elbo`, `nll`,
+`bits_per_dim`, `unit_usage`, `two_sample_test`, `mig`, `dci`, `sap`, `frechet_distance`, and
+`diagnose`, which warns. Draws: `model.sample`, `reconstruct` (with a key: drawn), `interpolate`,
+`traverse`, `manifold_grid`; deterministic models have `markov_chain` (denoising) and
+`tangent_walk` (contractive). `to_bits` and `hamming_search` find neighbours by hashes.
+
+>>> import functools, jax, jaxae, optax
+>>> binary = {"x": (jaxae.load("digits", "train")["x"] > 0.5).astype("float32")}
+>>> model = jaxae.vae((8, 8, 1), 8, hidden_dims=(64,))  # Bernoulli entries, standard normal prior
+>>> learner = jaxae.gradient(model.loss, optax.adam(3e-3))
+>>> state, key = jaxae.start(model, learner, binary, jax.random.key(0))
+>>> fit = jax.jit(functools.partial(jaxae.fit, learner, epochs=20, batch_size=64))
+>>> params = fit(state, binary, key)[0].params
+>>> model.sample(params, key, 20).shape
+(20, 8, 8, 1)
+>>> nats = nll(model, samples=100)(params, key, binary)  # -log p(x) of each row
+>>> bool(0.2 < bits_per_dim(nats.mean(), 64) < 0.6)
+True
+>>> interpolate(model, params, {"x": binary["x"][:3]}, {"x": binary["x"][3:6]}, 8).shape
+(3, 8, 8, 8, 1)
+"""
 
 from jaxae.base import map_batches as map_batches
 from jaxae.evaluation.anomaly_plots import ranked_examples as ranked_examples
