@@ -1,7 +1,7 @@
 """Every autoencoder and every learner obeys the same contract; a new one is a row here."""
 
 import types
-from functools import partial
+from functools import cache, partial
 
 import chex
 import jax
@@ -132,11 +132,28 @@ def data_for(name):
     return {"x": x.reshape(N, *SHAPES.get(name, x.shape[1:]))}
 
 
-def start(name, how="gradient", rate=1e-2, seed=0):
+@cache
+def start(name, how="gradient"):
     model = MODELS[name]()
-    learner = LEARNERS[how](model, rate)
-    init_key, state_key = jax.random.split(jax.random.key(seed))
+    learner = LEARNERS[how](model, 1e-2)
+    init_key, state_key = jax.random.split(jax.random.key(0))
     return model, learner, learner.init(model.init(init_key, data_for(name)), state_key)
+
+
+@cache
+def fitting(name, how):
+    """`(state, epochs, first epoch)` -> what `fit` gives; one program for each number of epochs."""
+    fit = partial(jaxae.fit, start(name, how)[1], batch_size=16)
+    fit = jax.jit(fit, static_argnames="epochs")
+    key = jax.random.key(1)
+    return lambda state, epochs, first: fit(
+        state, data_for(name), key, epochs=epochs, first_epoch=jnp.int32(first)
+    )
+
+
+@cache
+def whole(name, how):
+    return fitting(name, how)(start(name, how)[2], 20, 0)
 
 
 @every_case
@@ -163,29 +180,24 @@ def test_a_step_traces_once_and_keeps_structure_and_moves_every_parameter(name, 
 
 @every_case
 def test_training_lowers_the_loss(name, how):
-    _, learner, state = start(name, how)
-    train = jax.jit(partial(jaxae.fit, learner, epochs=20, batch_size=16))
     # the contrast of two free energies, both of which move, need not fall; its error does
     metric = "squared_error" if name == "belief net" else "loss"
-    loss = train(state, data_for(name), jax.random.key(1))[1][metric]
+    loss = whole(name, how)[1][metric]
     assert loss[-5:].mean() < loss[:5].mean()
 
 
 @every_case
 def test_twice_ten_epochs_and_a_restored_checkpoint_equal_an_uninterrupted_fit(name, how, tmp_path):
-    _, learner, state = start(name, how)
-    fit = partial(jaxae.fit, learner, data=data_for(name), key=jax.random.key(1), batch_size=16)
-    whole, history = fit(state, epochs=4)
-    half, first = fit(state, epochs=2)
+    fit, state = fitting(name, how), start(name, how)[2]
+    half, first = fit(state, 10, 0)
     manager = checkpoints.open_checkpoints(tmp_path)
     checkpoints.save(manager, 2, half, half.params)
     manager.wait_until_finished()
     half = checkpoints.restore(manager, state=state)["state"]
     manager.close()
-    again, second = fit(half, epochs=2, first_epoch=jnp.int32(2))
-    chex.assert_trees_all_equal(whole, again)
+    again, second = fit(half, 10, 10)
     joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second)
-    chex.assert_trees_all_equal(history, joined)
+    chex.assert_trees_all_equal(whole(name, how), (again, joined))
 
 
 @every_model
@@ -229,10 +241,8 @@ def test_a_mask_of_ones_is_no_mask_and_hidden_entries_do_not_matter(name):
             some["mask"].reshape(N, -1, *[1] * (batch["x"].ndim - 2)), batch["x"], np.nan
         ),
     }
-    for loss in (model.loss, jax.grad(model.loss, has_aux=True)):
-        chex.assert_trees_all_equal(
-            loss(state.params, key, some)[0], loss(state.params, key, junk)[0]
-        )
+    loss = jax.jit(jax.value_and_grad(model.loss, has_aux=True))
+    chex.assert_trees_all_equal(loss(state.params, key, some), loss(state.params, key, junk))
     np.testing.assert_array_equal(
         model.encode(state.params, some), model.encode(state.params, junk)
     )
