@@ -45,8 +45,9 @@ class Latent(NamedTuple):
             values that an entry may take, where the likelihood has so many; a
             `ValueError` where it is continuous.
         random: whether codes have a distribution, so that rates and likelihoods mean something.
-        logistic: `(params, z, context=None) -> (location, log scale)`, where the masses are those
-            of a logistic distribution between the levels' middles; else None.
+        logistic: `(params, z, context=None) -> (location, log scale, share)`, each
+            `(batch, *shape, components)`, where the masses are those of a mixture of logistic
+            distributions between the levels' middles; else None.
     """
 
     draw: Callable[..., Draw]
@@ -55,7 +56,7 @@ class Latent(NamedTuple):
     emit: Callable[..., Array]
     masses: Callable[..., Array]
     random: bool = True
-    logistic: Callable[..., tuple[Array, Array]] | None = None
+    logistic: Callable[..., tuple[Array, Array, Array]] | None = None
 
 
 def context_of(batch: Batch) -> Any:

@@ -35,6 +35,9 @@ class Generative(Binarising, Layers):
     levels: int | None = None
     """Grey values of discretised-logistic, evenly from 0 to 1; by default 2, 17 or 256, the
     first that fits the data."""
+    logistics: int = 1
+    """Distributions that each entry of discretised-logistic is a mixture of; 3 suit images with
+    a dark background."""
     binarise: Literal["draw", "threshold", "none", "each"] = "each"
 
     epochs: int = 200
@@ -52,7 +55,8 @@ class Generative(Binarising, Layers):
         """The likelihood of that name for rows like these."""
         if self.likelihood != "discretised-logistic":
             return self.likelihood_part()
-        return jaxae.likelihoods.discretised_logistic(self.levels or _levels(rows["x"]))
+        levels = self.levels or _levels(rows["x"])
+        return jaxae.likelihoods.discretised_logistic(levels, self.logistics)
 
 
 def _levels(x: Any) -> int:

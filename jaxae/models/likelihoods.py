@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.base import Array, Key, check_range, is_traced
+from jaxae.models.discretised import Logistic, Mixture
 from jaxae.models.networks.activations import softplus
 
 
@@ -41,8 +42,9 @@ class Likelihood(NamedTuple):
         event_axes: how many last axes of x one density is over; 0 for entry by entry.
         masses: `out -> (..., levels)`, the probabilities of the values 0, 1 / (levels - 1), ... 1
             of an entry, where it has no others; a `ValueError` for other likelihoods.
-        logistic: `out -> (location, log scale)`, where these masses are those of a logistic
-            distribution between the levels' middles; else None.
+        logistic: `out -> (location, log scale, share)`, each `(..., components)`, where these
+            masses are those of a mixture of logistic distributions between the levels' middles;
+            else None.
     """
 
     log_prob: Callable[[Any, Array], Array]
@@ -53,7 +55,7 @@ class Likelihood(NamedTuple):
     support: tuple[float, float] = (-np.inf, np.inf)
     event_axes: int = 0
     masses: Callable[[Any], Array] = _no_masses
-    logistic: Callable[[Any], tuple[Array, Array]] | None = None
+    logistic: Callable[[Any], tuple[Array, Array, Array]] | None = None
 
 
 class SharedScale(nn.Module):
@@ -76,17 +78,6 @@ class PerEntryScale(nn.Module):
         """Returns `(mean, log_scale)`, each half as wide as `out`; scales stay above `floor`."""
         mean, raw = jnp.split(out, 2, axis=-1)
         return mean, jnp.logaddexp(raw, jnp.log(self.floor).astype(raw.dtype))
-
-
-class LevelScale(nn.Module):
-    """Splits the last axis into locations about 0.5 and log scales about -2."""
-
-    lowest: float
-
-    def __call__(self, out: Array) -> tuple[Array, Array]:
-        """Returns `(location, log_scale)`, each half as wide as `out`."""
-        location, log_scale = jnp.split(out, 2, axis=-1)
-        return 0.5 + location, jnp.clip(log_scale - 2.0, self.lowest, 30.0)
 
 
 def gaussian(scale: chex.Numeric | Literal["shared", "per_entry"] = 1.0) -> Likelihood:
@@ -147,51 +138,39 @@ def bernoulli() -> Likelihood:
     )
 
 
-def discretised_logistic(levels: int = 256) -> Likelihood:
+def discretised_logistic(levels: int = 256, components: int = 1) -> Likelihood:
     """A logistic distribution of each entry, summed over the levels 0, 1 / (levels - 1), ... 1.
 
     The lowest and highest level have the whole tails (Salimans et al., 2017). x has these values
     alone, as bytes have, and the value is a true log-probability in nats. The decoder gives a
-    location and a log scale for each entry, side by side.
+    location and a log scale for each entry, side by side; of mixtures a logit, a location and a
+    log scale of each component.
+
+    Args:
+        levels: that an entry may take.
+        components: of a mixture. Several have room for what one has not, such as a dark
+            background beside strokes of any grey.
 
     >>> x = jnp.linspace(0, 1, 4)
     >>> print(f"{jnp.exp(discretised_logistic(4).log_prob((0.5, -1.0), x)).sum():.4f}")
     1.0000
 
     Raises:
-        ValueError: fewer than two levels.
+        ValueError: fewer than two levels, or less than one component.
     """
     check_range("levels", levels, 2)
-    edges, half = (np.arange(1, levels) - 0.5) / (levels - 1), 0.5 / (levels - 1)
-
-    def log_prob(out: Any, x: Array) -> Array:
-        location, log_scale = out
-        upper = (x + half - location) * jnp.exp(-log_scale)
-        width = 2.0 * half * jnp.exp(-log_scale)
-        # log(sigmoid(upper) - sigmoid(lower)), exact in both tails
-        above, below = jax.nn.log_sigmoid(upper), jax.nn.log_sigmoid(width - upper)
-        inner = above + below + jnp.log(-jnp.expm1(-width))
-        return jnp.where(x <= half, above, jnp.where(x >= 1.0 - half, below, inner))
-
-    def masses(out: Any) -> Array:
-        location, log_scale = out
-        ends = jnp.asarray([-np.inf, *edges, np.inf], location.dtype)
-        at = (ends - location[..., None]) * jnp.exp(-log_scale)[..., None]
-        low, high = at[..., :-1], at[..., 1:]
-        below = jax.nn.sigmoid(high) - jax.nn.sigmoid(low)
-        return jnp.where(low > 0, jax.nn.sigmoid(-low) - jax.nn.sigmoid(-high), below)
-
-    def sample(key: Key, out: Any) -> Array:
-        location, log_scale = out
-        x = location + jnp.exp(log_scale) * jax.random.logistic(key, location.shape, location.dtype)
-        return jnp.clip(jnp.round(x * (levels - 1)), 0, levels - 1) / (levels - 1)
-
-    def mean(out: Any) -> Array:
-        return masses(out) @ jnp.linspace(0.0, 1.0, levels, dtype=out[0].dtype)
-
-    head = LevelScale(np.log(0.25 / levels))
+    check_range("components", components, 1)
+    one = Logistic(levels)
+    law: Any = one if components == 1 else Mixture(one, components)
     return Likelihood(
-        log_prob, mean, sample, 2, head, (0.0, 1.0), masses=masses, logistic=lambda out: out
+        law.log_prob,
+        law.mean,
+        law.sample,
+        2 if components == 1 else 3 * components,
+        law.head,
+        (0.0, 1.0),
+        masses=law.masses,
+        logistic=law.logistic,
     )
 
 

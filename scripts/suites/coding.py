@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 import jaxae
 from jaxae import evaluation
@@ -14,16 +15,17 @@ from jaxae.deploy.coding import compression
 from jaxae.deploy.coding.general import general_rates
 from suites.generative import BATCH, EPOCHS, NET, PIXELS, SHAPE, binary_test, fitted
 from suites.rows import Outcome, Row
+from suites.training import train
 
 PAYLOAD, FILE, ELBO = "bits per dim", "bits per dim, whole file", "negative ELBO, bits per dim"
 SPEEDS = ("MB of pixels per second, encoding", "MB of pixels per second, decoding")
 GREY_NET: dict[str, Any] = {"hidden_dims": (400, 400), "activation": "gelu"}
+COMPONENTS, GREY_BATCH, GREY_EPOCHS, GREY_RATE = 3, 100, 20, 2e-3
 DRAWS, ROUNDS = 20, 3
 PROTOCOL = (
-    "MNIST 59,600 / 400 / 10,000; one training, {}, batch {}, {} epochs, Adam "
-    "(ε 1e-4), cosine from 1e-3 to 0; all test images in one file, decoded and found identical; "
-    "ELBO of {} draws; a pixel counts as one byte, speeds warm, {} rounds; others' rates are of "
-    "the same images at their best settings, PNG's of one picture of all"
+    "MNIST 59,600 / 400 / 10,000; one training, {}; all test images in one file, decoded and found "
+    "identical; ELBO of {} draws; a pixel counts as one byte, speeds warm, {} rounds; others' "
+    "rates are of the same images at their best settings, PNG's of one picture of all"
 )
 
 
@@ -42,16 +44,24 @@ def binary(quick: bool) -> Outcome:
         bar="at most 0.175 bits per dim, within 1 % of the ELBO, at least 2 MB/s both ways",
         holds=payload <= 0.175 and abs(payload / elbo - 1) <= 0.01 and fast,
         protocol=_protocol(
-            "784-200-200-50 tanh, pixels drawn as 0 or 1 anew in each batch, test pixels once"
+            "784-200-200-50 tanh, pixels drawn as 0 or 1 anew in each batch, test pixels once, "
+            f"batch {BATCH}, {EPOCHS} epochs, Adam (ε 1e-4), cosine from 1e-3 to 0"
         ),
     )
 
 
 def grey(quick: bool) -> Outcome:
-    """MNIST's bytes, by bits back with discretised logistic distributions."""
-    likelihood = jaxae.likelihoods.discretised_logistic()
+    """MNIST's bytes, by bits back with mixtures of discretised logistic distributions."""
+    likelihood = jaxae.likelihoods.discretised_logistic(components=COMPONENTS)
     model = jaxae.vae(SHAPE, 50, likelihood=likelihood, **GREY_NET)
-    params = fitted(model, 1 if quick else EPOCHS, quick)
+    rows, _ = jaxae.split(jaxae.load("mnist", "train"), 400 / 60000, seed=0)
+    data = {"x": rows["x"][: 2000 if quick else None]}
+    epochs = 1 if quick else GREY_EPOCHS
+    steps = epochs * (len(data["x"]) // GREY_BATCH)
+    rate = optax.warmup_cosine_decay_schedule(0.0, GREY_RATE, steps // 20, steps)
+    (params,) = train(
+        model, optax.adam(rate), data, epochs=epochs, batch_size=GREY_BATCH, seeds=range(1)
+    )
     x = jaxae.load("mnist", "test")["x"][: 200 if quick else None]
     measured = _coded(model, params, x)
     lzma = measured["lzma, bits per dim"][0]
@@ -61,13 +71,17 @@ def grey(quick: bool) -> Outcome:
         bar="fewer bits per dim than lzma, 1.392 of all test images",
         holds=measured[FILE][0] < lzma,
         protocol=_protocol(
-            "784-400-400-50 GELU, a discretised logistic distribution of each pixel's 256 levels"
+            f"784-400-400-50 GELU, a mixture of {COMPONENTS} discretised logistic distributions of "
+            f"each pixel's 256 levels, batch {GREY_BATCH}, {GREY_EPOCHS} epochs, Adam, the rate "
+            f"rising to {GREY_RATE:g} over 5 % of the steps, then cosine to 0; the rate was chosen "
+            "by hand from 1e-3, 2e-3 and 4e-3 on 2,000 training rows held out: an ELBO of 1.330, "
+            "1.311 and 1.311 bits per dim after 5 epochs (1e-3 without the rise)"
         ),
     )
 
 
 def _protocol(what: str) -> str:
-    return PROTOCOL.format(what, BATCH, EPOCHS, DRAWS, ROUNDS)
+    return PROTOCOL.format(what, DRAWS, ROUNDS)
 
 
 def _coded(model: Autoencoder, params: Params, x: np.ndarray) -> dict[str, Sequence[float]]:

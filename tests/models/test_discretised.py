@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import jaxae
 from jaxae import likelihoods
@@ -33,11 +33,36 @@ def masses_by_hand(out, levels):
     return np.where(edges[1:] < 0.5 + location[..., None], below, above)
 
 
+def mixed(components, *shape):
+    """What a decoder may give for so many components; of one, that is no logit."""
+    if components == 1:
+        return decoded(*shape)
+    parts = [a for _ in range(components) for a in (RNG.normal(size=shape), decoded(*shape))]
+    return np.concatenate(parts, axis=-1)
+
+
+def mixed_by_hand(out, levels, components):
+    """Weighted sums of the masses of components that are evenly spread."""
+    if components == 1:
+        return masses_by_hand(out, levels)
+    logits, parts = [], []
+    for part, centre in zip(
+        np.split(out, components, axis=-1), np.linspace(0, 1, components), strict=True
+    ):
+        logit, location, log_scale = np.split(part, 3, axis=-1)
+        logits.append(logit)
+        shifted = np.concatenate([location + centre - 0.5, log_scale], axis=-1)
+        parts.append(masses_by_hand(shifted, levels))
+    return np.sum(special.softmax(logits, axis=0)[..., None] * parts, axis=0)
+
+
+@pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("levels", LEVELS)
-def test_masses_and_log_masses_are_those_of_the_logistic_and_sum_to_one(levels, x64):
-    out = decoded(3, 4)
-    given = likelihoods.discretised_logistic(levels)
-    expected = masses_by_hand(out, levels)
+def test_masses_and_log_masses_are_those_of_the_logistic_and_sum_to_one(levels, components, x64):
+    out = mixed(components, 3, 4)
+    given = likelihoods.discretised_logistic(levels, components)
+    assert given.outputs * 4 == out.shape[-1]
+    expected = mixed_by_hand(out, levels, components)
     masses = given.masses(natural(given, out))
     assert masses.shape == (3, 4, levels)
     np.testing.assert_allclose(masses, expected, rtol=1e-9, atol=1e-14)
@@ -80,14 +105,15 @@ def test_scales_stop_at_a_quarter_of_a_level(x64):
     np.testing.assert_allclose(below[0, 0], expected, rtol=1e-8)
 
 
-def test_samples_are_levels_with_the_frequencies_of_the_masses():
-    given = likelihoods.discretised_logistic(6)
-    out = np.array([[0.1, 0.8]], np.float32)
-    x = np.asarray(given.sample(KEY, natural(given, jnp.broadcast_to(out, (6_000, 2)))))
+@pytest.mark.parametrize("out", [[0.1, 0.8], [0.5, 0.3, 0.2, -0.4, -0.1, 0.9]])
+def test_samples_are_levels_with_the_frequencies_of_the_masses(out):
+    components, out = max(len(out) // 3, 1), np.array([out], np.float32)
+    given = likelihoods.discretised_logistic(6, components)
+    x = np.asarray(given.sample(KEY, natural(given, jnp.broadcast_to(out, (6_000, out.size)))))
     assert x.shape == (6_000, 1)
     level = np.rint(x[:, 0] * 5).astype(int)
     np.testing.assert_allclose(x[:, 0], level / 5, rtol=1e-6)
-    expected = 6_000 * masses_by_hand(out, 6)[0, 0]
+    expected = 6_000 * mixed_by_hand(out, 6, components)[0, 0]
     assert stats.chisquare(np.bincount(level, minlength=6), expected).pvalue > 1e-3
 
 
@@ -114,15 +140,44 @@ def test_far_locations_keep_the_log_masses_in_single_precision():
         np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4)
 
 
-def test_fewer_than_two_levels_are_refused():
+@pytest.mark.parametrize("logit", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("location", [-1e5, 0.0, 1e5])
+def test_log_masses_of_mixtures_and_their_gradients_stay_finite(location, logit):
+    given = likelihoods.discretised_logistic(components=2)
+    out = jnp.array([[logit, location, -100.0, 0.0, -location, 3.0]])
+
+    def total(out):
+        natural_out = natural(given, jnp.broadcast_to(out, (3, 6)))
+        return given.log_prob(natural_out, jnp.array([[0.0], [128 / 255], [1.0]])).sum()
+
+    value, slope = jax.value_and_grad(total)(out)
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(slope).all()
+
+
+def test_the_logistic_numbers_of_a_mixture_are_those_of_its_masses(x64):
+    out = mixed(3, 3, 4)
+    given = likelihoods.discretised_logistic(17, 3)
+    location, log_scale, share = given.logistic(natural(given, out))
+    edges = (np.arange(1, 17) - 0.5)[:, None] / 16
+    law = stats.logistic(location[..., None, :], np.exp(log_scale)[..., None, :])
+    below = (law.cdf(edges) * share[..., None, :]).sum(-1)
+    masses = np.diff(below, axis=-1, prepend=0, append=1)
+    np.testing.assert_allclose(masses, mixed_by_hand(out, 17, 3), atol=1e-12)
+
+
+def test_fewer_than_two_levels_or_one_component_are_refused():
     with pytest.raises(ValueError, match="levels"):
         likelihoods.discretised_logistic(1)
+    with pytest.raises(ValueError, match="components"):
+        likelihoods.discretised_logistic(components=0)
 
 
-@pytest.fixture(scope="module")
-def images():
+@pytest.fixture(scope="module", params=[1, 2])
+def images(request):
     x = RNG.integers(0, 256, size=(4, 2, 2, 3)).astype(np.uint8)
-    model = jaxae.vae((2, 2, 3), 2, likelihood=likelihoods.discretised_logistic())
+    likelihood = likelihoods.discretised_logistic(components=request.param)
+    model = jaxae.vae((2, 2, 3), 2, likelihood=likelihood)
     narrow = jax.tree.map(lambda leaf: 0.2 * leaf, model.init(KEY, {"x": x}))
     return model, narrow, x
 

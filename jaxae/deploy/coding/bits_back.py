@@ -50,7 +50,7 @@ def _pieces(nets: Networks, size: int) -> list[slice]:
     Tables are large, and may come in any pieces. Searches are coded decision by decision, so
     their pieces must not depend on what is evaluated at a time.
     """
-    return [slice(0, size)] if nets.logistic else _chunks(0, size, nets.chunk)
+    return [slice(0, size)] if nets.components else _chunks(0, size, nets.chunk)
 
 
 def _rounding(nets: Networks, escapes: np.ndarray | None = None) -> Rounding:
@@ -78,7 +78,7 @@ def encode(nets: Networks, x: np.ndarray, group_size: int) -> Coded:
     """
     words = _random_words(nets.latents * group_size + 64)  # a latent takes at most 31 bits
     coder = library().stack.AnsCoder(words)
-    push = levels.push_logistic if nets.logistic else levels.push_table
+    push = levels.push_logistic if nets.components else levels.push_table
     rounding = _rounding(nets)
     low, need, groups, start = coder.num_words(), np.inf, list[int](), 0
     while start < len(x):
@@ -106,7 +106,7 @@ def decode(nets: Networks, coded: Coded) -> np.ndarray:
         CorruptFileError: what remains is not the random bits, so that the codes were others.
     """
     coder = library().stack.AnsCoder(coded.words)
-    pop = levels.pop_logistic if nets.logistic else levels.pop_table
+    pop = levels.pop_logistic if nets.components else levels.pop_table
     rounding = _rounding(nets, coded.escapes)
     stop = int(coded.groups.sum())
     x = np.zeros((stop, nets.entries), np.int32)

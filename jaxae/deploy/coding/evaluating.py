@@ -21,7 +21,7 @@ from jaxae.base import Latent, Params
 from jaxae.deploy.coding.containers import Parts
 from jaxae.deploy.coding.gaussians import BITS, MEAN
 from jaxae.deploy.coding.gaussians import OCTAVE as OCTAVE_OF_Z
-from jaxae.deploy.coding.levels import LOCATIONS, OCTAVE, PLACE, SCALES, precision
+from jaxae.deploy.coding.levels import LOCATIONS, OCTAVE, PLACE, SCALES, SHARE, precision
 
 MARGIN = 1e-6
 """Of a step: values closer to a rounding boundary are escaped; noise must be 16 times less."""
@@ -37,7 +37,8 @@ class Networks(NamedTuple):
         entries: of a row.
         latents: dimensions of z.
         levels: of an entry.
-        logistic: whether emissions are locations and log-scales, or cumulative frequencies.
+        components: of the logistic distributions that emissions tell, `levels.logistic`; 0
+            where they are cumulative frequencies.
         chunk: rows that are evaluated at a time.
     """
 
@@ -46,13 +47,19 @@ class Networks(NamedTuple):
     entries: int
     latents: int
     levels: int
-    logistic: bool
+    components: int
     chunk: int
 
     @property
     def numbers(self) -> int:
         """The number of values that tell an entry's distribution."""
-        return 2 if self.logistic else self.levels - 1
+        return _numbers(self.components, self.levels)
+
+
+def _numbers(components: int, levels: int) -> int:
+    if not components:
+        return levels - 1
+    return 3 * components if components > 1 else 2
 
 
 @functools.lru_cache(maxsize=8)
@@ -76,10 +83,11 @@ def values(latent: Latent, shape: tuple[int, ...], levels: int) -> tuple[Any, An
     def emission(params: Params, bins: jax.Array) -> jax.Array:
         z = (bins.astype(jnp.float64) + 0.5) * 2.0**-BITS
         if logistic is not None:
-            location, log_scale = logistic(params, z)
+            location, log_scale, share = logistic(params, z)
             places = jnp.clip(location * (levels - 1), -LOCATIONS, LOCATIONS) * PLACE
             octaves = jnp.clip(log_scale / np.log(2) + np.log2(levels - 1), *SCALES) * OCTAVE
-            return jnp.stack([places, octaves], axis=-1).reshape(len(bins), -1)
+            shares = [share * SHARE] if share.shape[-1] > 1 else []
+            return jnp.concatenate([places, octaves, *shares], axis=-1).reshape(len(bins), -1)
         sums = jnp.cumsum(jnp.maximum(latent.masses(params, z), 0.0), axis=-1)
         parts = sums[..., :-1] / sums[..., -1:]
         return (parts * (2 ** precision(levels) - levels)).reshape(len(bins), -1)
@@ -99,14 +107,23 @@ def _split(function: Callable[..., jax.Array]) -> Any:
     return jax.jit(split)
 
 
+def _components(latent: Latent, params: Params, shape: tuple[int, ...]) -> int:
+    """The logistic distributions that an entry has, 0 where it has masses."""
+    if latent.logistic is None:
+        return 0
+    with jax.enable_x64(True):
+        z = jax.ShapeDtypeStruct((1, *shape), jnp.float64)
+        return jax.eval_shape(latent.logistic, params, z)[0].shape[-1]
+
+
 def networks(
     latent: Latent, params: Params, shapes: Sequence[tuple[int, ...]], levels: int, rows: int
 ) -> Networks:
     """The networks, with float64 `params`, on x and z of `shapes`, at most `rows` at a time."""
     entries, latents = (math.prod(shape) for shape in shapes)
     posterior, emission = values(latent, shapes[0], levels)
-    logistic = latent.logistic is not None
-    chunk = max(1, min(rows, _CHUNK // (entries * (2 if logistic else levels))))
+    components = _components(latent, params, shapes[1])
+    chunk = max(1, min(rows, _CHUNK // (entries * (_numbers(components, levels) + 1))))
 
     def call(function: Any, given: np.ndarray) -> Parts:
         small = -(-chunk // 8)  # two sizes whatever the number of rows, as each is compiled
@@ -121,5 +138,5 @@ def networks(
     return Networks(
         lambda x: call(posterior, x),
         lambda bins: call(emission, bins.reshape(-1, *shapes[1])),
-        *(entries, latents, levels, logistic, chunk),
+        *(entries, latents, levels, components, chunk),
     )

@@ -1,9 +1,10 @@
 """Levels of entries, as an entropy coder has them: by tables, or by logistic distributions.
 
 A table has the frequencies of all levels of an entry. Of logistic distributions, two integers tell
-them all, and an entry is a binary search: each decision halves the levels that are left, and
-costs the logarithm of its share of their frequencies, so that the decisions together cost what
-the level costs in the table. Only the frequencies that a decision needs are computed.
+them all, of mixtures three for each component, and an entry is a binary search: each decision
+halves the levels that are left, and costs the logarithm of its share of their frequencies, so that
+the decisions together cost what the level costs in the table. Only the frequencies that a
+decision needs are computed.
 """
 
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ LOCATIONS = 2.0**20
 """The farthest location either side of 0, in levels."""
 SCALES = (-3.0, 18.0)
 """Octaves between which the scales are, in levels."""
+SHARE = 2**20
+"""Shares of components are rounded to parts of this."""
 _BLOCK = 2**15  # entries at a time, which a processor's cache holds; files depend on it
 _FINE = 256  # parts of an octave in the table of powers
 _FAR = 64  # octaves, beyond which a logistic tail is nothing
@@ -68,35 +71,49 @@ def powers(y: np.ndarray) -> np.ndarray:
 
 
 class Logistic(NamedTuple):
-    """Logistic distributions of entries, in levels.
+    """Mixtures of logistic distributions of entries, in levels; arrays are `(components, n)`.
 
     Attributes:
         place: where they are, in units of 1 / `PLACE` of a level.
         slope: octaves that the odds change by in one such unit.
+        most: of 2^precision parts, those that a component divides among the levels.
         levels: of an entry.
     """
 
     place: np.ndarray
     slope: np.ndarray
+    most: np.ndarray
     levels: int
 
     def below(self, k: np.ndarray) -> np.ndarray:
-        """How many of 2^precision parts the levels below `k` have; each has at least one.
+        """How many of 2^precision parts the levels below `k`, `(n,)`, have; each at least one.
 
         Of `k` beyond the levels, it is as if each of them had one more.
         """
-        y = (PLACE * k - PLACE // 2 - self.place) * self.slope
-        most = float(2 ** precision(self.levels) - self.levels)
-        parts: np.ndarray = k + np.rint(most / (1.0 + powers(np.clip(y, 1 - _FAR, _FAR - 1))))
+        parts, middle = np.zeros(k.shape), PLACE * k - PLACE // 2
+        for place, slope, most in zip(self.place, self.slope, self.most, strict=True):
+            y = (middle - place) * slope
+            parts += most / (1.0 + powers(np.clip(y, 1 - _FAR, _FAR - 1)))
+        parts = k + np.rint(parts)
         if self.levels & (self.levels - 1):
-            parts = np.where(k < self.levels, parts, k + most)
+            beyond = k + float(2 ** precision(self.levels) - self.levels)
+            parts = np.where(k < self.levels, parts, beyond)
         return parts
 
 
 def logistic(steps: np.ndarray, levels: int) -> Logistic:
-    """The distributions with rounded locations and log-scales `steps`, `(n, 2)`."""
-    octave, part = np.divmod(steps[:, 1], OCTAVE)
-    return Logistic(steps[:, 0], np.ldexp(_SLOPES[part] / PLACE, -octave), levels)
+    """The distributions with rounded locations, log-scales and shares `steps`.
+
+    Of one component `(n, 2)`, without its share; of several `(n, 3 * components)`, first all
+    locations, then all log-scales.
+    """
+    count = max(steps.shape[1] // 3, 1)
+    place, octaves, share = np.split(steps.T, [count, 2 * count])
+    octave, part = np.divmod(octaves, OCTAVE)
+    most = np.full((1, len(steps)), float(2 ** precision(levels) - levels))
+    if count > 1:
+        most = most * share / share.sum(axis=0)
+    return Logistic(place, np.ldexp(_SLOPES[part] / PLACE, -octave), most, levels)
 
 
 def push_logistic(coder: Any, steps: np.ndarray, x: np.ndarray, levels: int) -> None:
@@ -135,7 +152,7 @@ class _Search:
     def __init__(self, entries: Logistic) -> None:
         depth = (entries.levels - 1).bit_length()
         self.halves = [2**i for i in reversed(range(depth))]
-        self.entries, self.low = entries, np.zeros(entries.place.shape, np.int32)
+        self.entries, self.low = entries, np.zeros(entries.place.shape[1:], np.int32)
         self.start = np.zeros(self.low.shape)
         self.stop = self.start + (2.0 ** precision(entries.levels) + 2**depth - entries.levels)
 

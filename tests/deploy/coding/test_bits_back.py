@@ -85,35 +85,42 @@ def test_the_length_is_the_negative_elbo(entries, levels):
 
 
 class Greys(NamedTuple):
-    """A Gaussian encoder, and a decoder to logistic distributions."""
+    """A Gaussian encoder, and a decoder to mixtures of logistic distributions."""
 
     posterior: Any
     logistic: Any
 
 
-def hand_made_greys(entries, latents):
-    coder, params = hand_made((entries,), latents, 2, scale=0.5)
+def hand_made_greys(entries, latents, components):
+    coder, params = hand_made((entries,), latents, 3 * components, scale=0.5)
 
     def logistic(params, z, context=None):
-        out = (jnp.tanh(z) @ params["out"] + params["bias"]).reshape(len(z), entries, 2)
-        return out[..., 0] + 0.5, out[..., 1] - 3.0
+        out = (jnp.tanh(z) @ params["out"] + params["bias"]).reshape(len(z), entries, 3, -1)
+        return out[..., 0, :] + 0.5, out[..., 1, :] - 3.0, jax.nn.softmax(out[..., 2, :])
 
     return Greys(coder.posterior, logistic), params
 
 
-def test_logistic_levels_come_back_and_cost_the_negative_elbo():
+@pytest.mark.parametrize("components", [1, 3])
+def test_logistic_levels_come_back_and_cost_the_negative_elbo(components):
     n, entries, latents, samples = 600, 12, 4, 20
-    latent, params = hand_made_greys(entries, latents)
+    latent, params = hand_made_greys(entries, latents, components)
     rng = np.random.default_rng(2)
 
     def told(z):
-        out = (np.tanh(z) @ params["out"] + params["bias"]).reshape(n, entries, 2)
-        return out[..., 0] + 0.5, np.exp(out[..., 1] - 3.0)
+        out = (np.tanh(z) @ params["out"] + params["bias"]).reshape(n, entries, 3, -1)
+        return (
+            out[..., 0, :] + 0.5,
+            np.exp(out[..., 1, :] - 3.0),
+            special.softmax(out[..., 2, :], -1),
+        )
 
-    place, width = told(rng.normal(size=(n, latents)))
+    place, width, share = told(rng.normal(size=(n, latents)))
+    chosen = (np.log(share) + rng.gumbel(size=share.shape)).argmax(-1)[..., None]
+    place, width = (np.take_along_axis(a, chosen, -1)[..., 0] for a in (place, width))
     x = np.clip(np.rint((place + width * rng.logistic(size=place.shape)) * 255), 0, 255)
     nets = networks(latent, params, (entries,), latents, 256, 128)
-    assert nets.logistic
+    assert nets.components == components
     coded = bits_back.encode(nets, x.astype(np.int32), 128)
     other = networks(latent, params, (entries,), latents, 256, 50)
     np.testing.assert_array_equal(bits_back.decode(other, coded), x)
@@ -122,11 +129,13 @@ def test_logistic_levels_come_back_and_cost_the_negative_elbo():
     scale, nats = 0.3 * special.expit(x / 255 @ params["scale"]) + 0.01, 0.0
     for _ in range(samples):
         z = mean + scale * rng.normal(size=mean.shape)
-        place, width = told(z)
-        upper = np.where(x == 255, 1.0, stats.logistic.cdf((x + 0.5) / 255, place, width))
-        lower = np.where(x == 0, 0.0, stats.logistic.cdf((x - 0.5) / 255, place, width))
+        place, width, share = told(z)
+        v = x[..., None]
+        upper = np.where(v == 255, 1.0, stats.logistic.cdf((v + 0.5) / 255, place, width))
+        lower = np.where(v == 0, 0.0, stats.logistic.cdf((v - 0.5) / 255, place, width))
+        mass = ((upper - lower) * share).sum(-1)
         rate = (stats.norm.logpdf(z, mean, scale) - stats.norm.logpdf(z)).sum()
-        nats += (rate - np.log(np.maximum(upper - lower, 1e-6)).sum()) / samples
+        nats += (rate - np.log(np.maximum(mass, 1e-6)).sum()) / samples
     assert abs(32 * len(coded.words) * np.log(2) / nats - 1) < 0.01
 
 

@@ -70,8 +70,9 @@ open("again", "wb").write(compression.compress(model, params, x, batch_size=32))
     assert (tmp_path / "again").read_bytes() == file(100)
 
 
-def test_grey_levels_go_through_a_likelihood_over_256_of_them():
-    likelihood = jaxae.likelihoods.discretised_logistic()
+@pytest.mark.parametrize("components", [1, 2])
+def test_grey_levels_go_through_a_likelihood_over_256_of_them(components):
+    likelihood = jaxae.likelihoods.discretised_logistic(components=components)
     model = jaxae.vae(SHAPE, 3, hidden_dims=(8,), likelihood=likelihood)
     x = data(9, 256)
     params = model.init(jax.random.key(0), {"x": x})

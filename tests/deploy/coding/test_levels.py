@@ -18,31 +18,50 @@ def told(rng, n, count, scale=(0.3, 40.0)):
     return steps.astype(np.int32)
 
 
+def mixed(rng, n, count, components, scale=(0.3, 40.0)):
+    """The same for mixtures, with their shares."""
+    parts = [told(rng, n, count, scale) for _ in range(components)]
+    shares = np.rint(rng.dirichlet(np.full(components, 0.5), n) * levels.SHARE).astype(np.int32)
+    if components == 1:
+        return parts[0]
+    return np.concatenate([np.stack(parts, axis=2).reshape(n, -1), shares], axis=1)
+
+
 def cumulative(steps, k):
     """Of the rounded distributions, the share of levels below k, by scipy."""
-    location, scale = steps[:, 0] / levels.PLACE, 2.0 ** (steps[:, 1] / levels.OCTAVE)
-    return special.expit((k - 0.5 - location) / scale)
+    count = max(steps.shape[-1] // 3, 1)
+    place, octave, share = np.split(steps, [count, 2 * count], axis=-1)
+    below = special.expit(
+        (k[..., None] - 0.5 - place / levels.PLACE) / 2.0 ** (octave / levels.OCTAVE)
+    )
+    share = share if count > 1 else np.ones_like(place)
+    return (below * share).sum(-1) / share.sum(-1)
 
 
+@pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("count", [2, 17, 256, 300])
-def test_frequencies_are_those_of_the_logistic_distribution_and_never_none(count):
-    steps = told(np.random.default_rng(0), 2000, count, (0.2, 1e4))
+def test_frequencies_are_those_of_the_distributions_and_never_none(count, components):
+    steps = mixed(np.random.default_rng(0), 2000, count, components, (0.2, 1e4))
     entries, parts = levels.logistic(steps, count), 2 ** levels.precision(count)
     k = np.arange(1, count)
     below = np.stack([entries.below(np.full(2000, i)) for i in k], axis=1)
-    expected = cumulative(steps[:, None].reshape(-1, 2), k[:, None]).T * (parts - count) + k
+    expected = cumulative(steps[:, None], k) * (parts - count) + k
     assert np.abs(below - expected).max() < 0.51
     whole = np.concatenate([np.zeros((2000, 1)), below, np.full((2000, 1), parts)], axis=1)
     assert np.diff(whole, axis=1).min() >= 1
 
 
+@pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("count", [2, 3, 17, 256])
-def test_levels_come_back_and_cost_their_negative_log_probability(count):
+def test_levels_come_back_and_cost_their_negative_log_probability(count, components):
     n = 40_000
     rng = np.random.default_rng(count)
-    steps = told(rng, n, count)
-    noise = rng.logistic(size=n) * 2.0 ** (steps[:, 1] / levels.OCTAVE)
-    x = np.clip(np.rint(steps[:, 0] / levels.PLACE + noise), 0, count - 1).astype(np.int32)
+    steps = mixed(rng, n, count, components)
+    share = np.cumsum(steps[:, 2 * components :], axis=1)
+    chosen = (rng.uniform(size=(n, 1)) * share[:, -1:] >= share).sum(1) if share.size else 0
+    place, octave = (steps[range(n), i + chosen] for i in (0, components))
+    noise = rng.logistic(size=n) * 2.0 ** (octave / levels.OCTAVE)
+    x = np.clip(np.rint(place / levels.PLACE + noise), 0, count - 1).astype(np.int32)
     coder = library().stack.AnsCoder()
     levels.push_logistic(coder, steps, x, count)
     spent = coder.num_valid_bits()
