@@ -92,6 +92,7 @@ from jaxae.models.sparse_variants import top_k as top_k
 from jaxae.models.sparse_variants import winner_take_all as winner_take_all
 from jaxae.models.stacking import stacked as stacked
 from jaxae.models.stacking import unroll as unroll
+from jaxae.models.supervised import label_loss as label_loss
 from jaxae.models.supervised import semi_supervised as semi_supervised
 from jaxae.models.tabular import table as table
 from jaxae.models.token_models import tokens as tokens
@@ -147,3 +148,4 @@ from jaxae.training.sweeping import swept as swept
 from jaxae.training.sweeping import take as take
 from jaxae.training.transforms import momentum_sgd as momentum_sgd
 from jaxae.training.transforms import unit_norm as unit_norm
+from jaxae.training.turns import alternating as alternating

@@ -114,11 +114,14 @@ LEARNERS = {
     "restarted": lambda model, rate: jaxae.restarted(
         jaxae.gradient(model.loss, optax.adam(rate)), 2
     ),
+    "alternating": lambda model, rate: jaxae.alternating(
+        jaxae.gradient(model.loss, optax.adam(rate)), jaxae.gradient(model.loss, optax.sgd(rate))
+    ),
     "persistent": lambda model, rate: jaxae.persistent(model, optax.adam(rate), num_chains=16),
 }
 CASES = [
     *((model, "gradient") for model in MODELS),
-    *(("deep", how) for how in ("momentum", "restarted")),
+    *(("deep", how) for how in ("momentum", "restarted", "alternating")),
     *((model, "persistent") for model in ("rbm", "rbm sparse")),
 ]
 every_case = pytest.mark.parametrize(("name", "how"), CASES, ids=lambda part: part)

@@ -14,6 +14,7 @@ from jaxae.base import Autoencoder, Batch, Learner, Params
 from suites.rows import Outcome, Row
 
 CODES, ROWS_TESTED, CLASSES, STYLE = 16, 1000, 10, 10
+EPOCHS, NOISE = 8, corruptions.gaussian(0.3)
 NET: dict[str, Any] = {"hidden_dims": (500, 500), "activation": "relu"}
 
 
@@ -70,27 +71,14 @@ def _tested(model: Autoencoder, params: Params, test: Batch, seed: int) -> dict[
 
 def few_labels(quick: bool) -> Outcome:
     """Classes as a part of the code, from 100 labels."""
-    epochs, seeds = (1, range(2)) if quick else (60, range(5))
+    epochs, seeds = (1, range(2)) if quick else (EPOCHS, range(5))
     rows, test = jaxae.load("mnist", "train"), jaxae.load("mnist", "test")
     flat = {"x": rows["x"].reshape(-1, 784)[: 2000 if quick else None]}
     errors = []
     for seed in seeds:
         few = jaxae.labelled_subset(rows, 100, balanced=True, seed=seed)
         few = {"x": few["x"].reshape(-1, 784), "y": np.asarray(few["y"], np.int32)}
-        prior = priors.Joint([priors.Categorical(CLASSES), priors.Standard(STYLE)], [10, STYLE])
-        base = jaxae.deep(
-            784,
-            CLASSES + STYLE,
-            code=codes.Matched(prior, one_hot=CLASSES),
-            likelihood=likelihoods.bernoulli(),
-            **NET,
-        )
-        model = jaxae.semi_supervised(
-            base, few, CLASSES, label_weight=500.0, corrupt=corruptions.gaussian(0.3)
-        )
-        steps = epochs * (len(flat["x"]) // 100)
-        tx = _adam(5e-4, steps)
-        learner = jaxae.adversarial(model, tx, tx, **_against(300.0))
+        model, learner = _labelling(few, epochs * (len(flat["x"]) // 100))
         params = _compiled(model, learner, epochs)(flat, jax.random.key(seed))
         z = evaluation.codes(model, params, {"x": test["x"].reshape(-1, 784)})
         errors.append(100 * float((z[:, :CLASSES].argmax(1) != test["y"]).mean()))
@@ -101,10 +89,38 @@ def few_labels(quick: bool) -> Outcome:
         bar="error at most 5 %",
         holds=float(np.mean(errors)) <= 5.0,
         protocol=f"MNIST, 784-500-500-({CLASSES} + {STYLE}), 100 labels (10 of each class), all "
-        f"60,000 images without labels, {epochs} epochs, batch 100, Adam (b1 0.5) with cosine from "
-        "5e-4, adversarial weight 300, label weight 500, Gaussian noise of 0.3 on the labelled "
-        "inputs; one critic of classes and style",
+        f"60,000 images without labels, {epochs} epochs (for want of time), batch 100; "
+        "reconstruction, fooling and labels each in a step of its own, by Adam (b1 0.5) with cosine from 4e-3, 2e-3 and 2e-3, "
+        "the critic (two layers of 200, of classes and style jointly) from 2e-3; Gaussian noise "
+        "of 0.3 on all that the encoder is given in training. Chosen by hand by the error on the "
+        "last 5,000 training rows, whose labels were used for nothing else, after 5 epochs on the "
+        "others, one run each of seed 0, settings in turn rather than a grid, by a program of the "
+        "same steps outside the library (there 7.1 %, 10.9 of seed 1; by the library 15.3): one "
+        "step on the sum or three; one critic or one for each part; style of 2, 5, 10 or (seed 1) "
+        "15; noise of 0, 0.3 or 0.5; "
+        "rates of reconstruction 5e-4 to 8e-3, of fooling 4e-4 to 4e-3, of labels 2e-4 to 8e-3, "
+        "of the critic 1e-3 to 4e-3",
     )
+
+
+def _labelling(few: Batch, steps: int) -> tuple[Autoencoder, Learner]:
+    """Reconstruction, fooling and labels, each in a step of its own."""
+    prior = priors.Joint([priors.Categorical(CLASSES), priors.Standard(STYLE)], [CLASSES, STYLE])
+    model = jaxae.deep(
+        784,
+        CLASSES + STYLE,
+        code=codes.Matched(prior, one_hot=CLASSES),
+        likelihood=likelihoods.bernoulli(),
+        corrupt=NOISE,
+        **NET,
+    )
+    tx = _adam(2e-3, steps)
+    critic = jaxae.MLP((200, 200, 1), activation="relu")
+    against = jaxae.adversarial(
+        model, _adam(4e-3, steps), tx, critic=critic, fooling_tx=tx, corrupt=NOISE
+    )
+    labels = jaxae.label_loss(model, few, CLASSES, corrupt=NOISE)
+    return model, jaxae.alternating(against, jaxae.gradient(labels, tx, frozen=("decoder",)))
 
 
 def _adam(rate: float, steps: int) -> optax.GradientTransformation:

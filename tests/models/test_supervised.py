@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import optax
 import pytest
+from scipy import special
 
 import jaxae
 from jaxae import codes, priors
+from jaxae.models.supervised import label_loss
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2
@@ -34,6 +36,24 @@ def test_the_loss_has_the_cross_entropy_of_the_first_codes_beside_its_own():
     np.testing.assert_allclose(metrics["label_loss"], error, rtol=1e-5)
     np.testing.assert_allclose(loss, own + 3.0 * error, rtol=1e-5)
     np.testing.assert_allclose(metrics["accuracy"], (z[:, :2].argmax(1) == Y[:10]).mean())
+
+
+def test_the_labels_alone_are_a_loss_whose_gradient_is_softmax_regressions():
+    model, few = model_of(), {"x": X[:10], "y": Y[:10]}
+    params = model.init(jax.random.key(0), {"x": X})
+    loss = label_loss(model, few, 2)
+    (error, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
+        params, jax.random.key(1), {"x": X}
+    )
+    kernel = np.asarray(params["encoder"]["layer_0"]["kernel"], np.float64)
+    p = special.softmax((X[:10] @ kernel)[:, :2], axis=1)
+    np.testing.assert_allclose(error, -np.log(p[np.arange(10), Y[:10]]).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["accuracy"], (p.argmax(1) == Y[:10]).mean())
+    expected = X[:10].T @ (p - np.eye(2)[Y[:10]]) / 10
+    np.testing.assert_allclose(
+        grads["encoder"]["layer_0"]["kernel"][:, :2], expected, rtol=1e-4, atol=1e-6
+    )
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads["decoder"]))
 
 
 def test_a_few_labels_name_the_classes_of_all_rows():

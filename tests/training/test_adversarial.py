@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import special
 
 import jaxae
 from jaxae import codes, evaluation, priors
@@ -77,6 +78,58 @@ def test_without_weight_the_model_learns_as_by_the_plain_learner():
     alone = plain.step(alone, jax.random.key(2), {"x": X})[0]
     for a, b in zip(*map(jax.tree.leaves, (state.params, alone.params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_fooling_in_a_step_of_its_own_follows_the_one_on_the_models_loss():
+    model = model_of()
+    learner = jaxae.adversarial(
+        model,
+        optax.sgd(0.01),
+        optax.sgd(0.0),
+        critic=Linear(),
+        adversarial_weight=2.0,
+        fooling_tx=optax.sgd(0.5),
+    )
+    plain = jaxae.gradient(model.loss, optax.sgd(0.01))
+    state, alone = start(model, learner), start(model, plain)
+    state, metrics = learner.step(state, jax.random.key(2), {"x": X})
+    between = plain.step(alone, jax.random.key(2), {"x": X})[0].params
+    z = np.asarray(model.encode(between, {"x": X}), np.float64)
+    np.testing.assert_allclose(metrics["fooling"], np.log1p(np.exp(-z.sum(1))).mean(), rtol=1e-5)
+    pull = special.expit(-z.sum(1))[:, None] * np.ones((1, 2)) / len(X)
+    kernel = between["encoder"]["layer_0"]["kernel"] + 0.5 * 2.0 * X.T @ pull
+    np.testing.assert_allclose(state.params["encoder"]["layer_0"]["kernel"], kernel, rtol=1e-4)
+    for a, b in zip(
+        *map(jax.tree.leaves, (state.params["decoder"], between["decoder"])), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_steps_of_their_own_leave_weights_between_objectives_without_effect():
+    adam = optax.adam(1e-3, eps=0.0)
+
+    def trained(scale):
+        model = model_of()
+        scaled = model._replace(loss=lambda *args: (scale * model.loss(*args)[0], {"loss": 0.0}))
+        learner = jaxae.adversarial(scaled, adam, fooling_tx=adam, adversarial_weight=1 / scale)
+        state = start(model, learner)
+        for i in range(3):
+            state = learner.step(state, jax.random.key(i), {"x": X})[0]
+        return jax.tree.leaves(state.params)
+
+    for a, b in zip(trained(1.0), trained(64.0), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_the_critic_judges_codes_of_what_was_corrupted():
+    model = model_of()
+    learner = jaxae.adversarial(
+        model, optax.sgd(0.0), critic=Linear(), corrupt=lambda key, x: x[:, ::-1]
+    )
+    state = start(model, learner)
+    metrics = learner.step(state, jax.random.key(1), {"x": X})[1]
+    z = np.asarray(model.encode(state.params, {"x": X[:, ::-1]}))
+    np.testing.assert_allclose(metrics["fooling"], np.log1p(np.exp(-z.sum(1))).mean(), rtol=1e-5)
 
 
 def test_codes_come_to_follow_a_prior_that_they_were_far_from():
