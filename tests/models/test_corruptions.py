@@ -152,7 +152,11 @@ def test_a_traced_level_compiles_once_and_equals_the_concrete_one(corruption, dt
     levels = (0.15, 0.45, 0.55, 0.9)
     concrete = jax.jit(lambda key, x: [corruption(level)(key, x) for level in levels])(KEY, x)
     for level, expected in zip(levels, concrete, strict=True):
-        np.testing.assert_array_equal(swept(np.float32(level)), expected, err_msg=f"at {level}")
+        found = np.asarray(swept(np.float32(level)), np.float64)
+        close = 4 * float(jnp.finfo(dtype).eps)  # programs round x + level * noise once or twice
+        np.testing.assert_allclose(
+            found, np.asarray(expected, np.float64), close, close, err_msg=f"at {level}"
+        )
     assert traces == 1
 
 
