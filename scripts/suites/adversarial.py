@@ -90,7 +90,8 @@ def few_labels(quick: bool) -> Outcome:
         holds=float(np.mean(errors)) <= 5.0,
         protocol=f"MNIST, 784-500-500-({CLASSES} + {STYLE}), 100 labels (10 of each class), all "
         f"60,000 images without labels, {epochs} epochs (for want of time), batch 100; "
-        "reconstruction, fooling and labels each in a step of its own, by Adam (b1 0.5) with cosine from 4e-3, 2e-3 and 2e-3, "
+        "reconstruction, fooling and labels each in a step of its own, by Adam (b1 0.5) with "
+        "cosine from 4e-3, 2e-3 and 2e-3, "
         "the critic (two layers of 200, of classes and style jointly) from 2e-3; Gaussian noise "
         "of 0.3 on all that the encoder is given in training. Chosen by hand by the error on the "
         "last 5,000 training rows, whose labels were used for nothing else, after 5 epochs on the "
