@@ -60,7 +60,8 @@ def mean(masses: Array) -> Array:
     >>> float(mean(jnp.array([0.5, 0.0, 0.5])))
     0.5
     """
-    return masses @ jnp.linspace(0.0, 1.0, masses.shape[-1], dtype=masses.dtype)
+    levels = jnp.linspace(0.0, 1.0, masses.shape[-1], dtype=masses.dtype)
+    return jnp.sum(masses * levels, axis=-1)
 
 
 class Logistic(NamedTuple):
@@ -130,8 +131,11 @@ class Mixture(NamedTuple):
 
     def masses(self, out: Weighted) -> Array:
         """The probabilities of all levels, `(..., levels)`."""
-        location, log_scale, share = (jnp.moveaxis(a, -1, 0) for a in self.logistic(out))
-        return jnp.sum(share[..., None] * self.one.masses((location, log_scale)), axis=0)
+        shares = jax.nn.softmax(jnp.stack([logit for logit, _ in out]), axis=0)
+        parts = [
+            share[..., None] * self.one.masses(n) for share, (_, n) in zip(shares, out, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
 
     def mean(self, out: Weighted) -> Array:
         """The mean, of the shape of x."""

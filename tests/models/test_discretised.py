@@ -213,3 +213,14 @@ def test_hidden_entries_do_not_count(images):
     own = np.take_along_axis(masses, x[..., None].astype(int), -1)[..., 0]
     expected = -(mask * np.log(own)).sum((1, 2, 3))
     np.testing.assert_allclose(drawn.distortion[0], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("components", [1, 2, 3])
+def test_masses_and_means_of_mapped_rows_are_those_of_each_alone(components):
+    # XLA once crashed on two components whose axis was moved to the front
+    given = likelihoods.discretised_logistic(17, components)
+    out = natural(given, mixed(components, 3, 8, 8, 8, 1))
+    for of in (given.masses, given.mean):
+        mapped = jax.jit(jax.vmap(of, 1, 1))(out)
+        alone = [of(jax.tree.map(lambda a, i=i: a[:, i], out)) for i in range(8)]
+        np.testing.assert_allclose(mapped, np.stack(alone, 1), rtol=1e-4, atol=1e-6)
