@@ -7,7 +7,8 @@ them around any Linen modules:
   `salt_and_pepper`, `dropout`, `hiding` (with the mask), or any `(key, x) -> x`.
 - `likelihood`, p(x | out): `likelihoods.gaussian` (scale 1: squared error; a number, "shared" or
   "per_entry"), `bernoulli` (cross-entropy), `categorical` (softmax over the last axis),
-  `discretised_logistic` (bytes; mixtures), `multinomial` (counts), `jaxae.per_column` (each column its own).
+  `discretised_logistic` (bytes; mixtures), `multinomial` (counts), `jaxae.per_column` (of each
+  column its own).
 - `code`, `h -> (z, rate)`: `codes.Deterministic`, `Rectified`, `TopK`, `KSparse`, `BatchTopK`,
   `WinnerTakeAll`, `Gated`, `JumpReLU`, `Gaussian`, `Binary`, `VectorQuantised`, `Logistic`,
   `Matched`, or a Linen module of your own.
