@@ -174,7 +174,7 @@ def curves(quick: bool) -> Outcome:
     ours, twin = (
         float(np.mean(measured[f"{name}: after all epochs"])) for name in ("pretrained", "random")
     )
-    return _against_pca(measured, ours, twin, words)
+    return _against_pca(measured, rows, test, ours, twin, words)
 
 
 def curves_by_searches(quick: bool) -> Outcome:
@@ -199,6 +199,8 @@ def curves_by_searches(quick: bool) -> Outcome:
     ours, twin = (measured[f"{name}: after all epochs"][0] for name in starts)
     return _against_pca(
         measured,
+        rows,
+        test,
         ours,
         twin,
         f"widths {'-'.join(map(str, CURVES))}, logistic but for the linear code; RBMs as in "
@@ -215,8 +217,15 @@ def _drawn_curves() -> tuple[Batch, Batch]:
     return rows, {"x": np.asarray(jaxae.synthetic_images.curves(test_key, 10_000))}
 
 
-def _against_pca(measured: dict[str, list[float]], ours: float, twin: float, words: str) -> Outcome:
-    rows, test = _drawn_curves()
+def _against_pca(
+    measured: dict[str, list[float]],
+    rows: Batch,
+    test: Batch,
+    ours: float,
+    twin: float,
+    words: str,
+) -> Outcome:
+    """The figures beside those of PCA and the mean on the same rows."""
     pca = {k: evaluation.pca_baseline(rows, test, k)["squared_error"] for k in (6, 18)}
     mean = evaluation.mean_baseline(rows, test)["squared_error"]
     return Outcome(
